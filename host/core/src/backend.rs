@@ -1,0 +1,51 @@
+//! The seam to whatever turns a request into images: the engine, or a plugin.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::{Context, GenerationRequest, ModelInfo, Output, Permit, Result};
+
+/// Turns a request into images.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// The id by which requests and the config name it.
+    fn id(&self) -> &str;
+
+    /// The models it has now, its default first.
+    fn models(&self) -> Vec<Arc<ModelInfo>>;
+
+    /// Whether it can take a request now.
+    fn readiness(&self) -> Readiness;
+
+    /// Makes the images of a job.
+    ///
+    /// Dropping the future abandons the work: the backend stops at the next point where it can, and keeps the job's
+    /// permit until it has.
+    ///
+    /// # Errors
+    /// Any kind; the message is for the caller.
+    async fn generate(&self, context: &Context, job: Job) -> Result<Output>;
+}
+
+/// One admitted piece of work. The request fits the model: every choice that is the model's to make is filled in.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// What to make.
+    pub request: GenerationRequest,
+    /// The model to make it with.
+    pub model: Arc<ModelInfo>,
+    /// The right to run; held until the work has really stopped.
+    pub permit: Permit,
+}
+
+/// Whether a backend can take a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// It is getting there; a request waits for it.
+    Loading,
+    /// It cannot, for this reason.
+    NotReady(String),
+}

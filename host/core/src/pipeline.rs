@@ -1,0 +1,257 @@
+//! The walk: the one function a request passes through.
+//!
+//! ```text
+//! policy → snapshot → before → policy again → resolve → admit → generate → after → keep
+//! ```
+//!
+//! It knows no dialect and no backend by name, reads no clock zone, environment or global, and queues nothing. A
+//! budget step will stand between resolve and admit once the store has a ledger.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::{
+    Admission, Backend, Context, Delivery, Error, ErrorKind, Fitted, Generation, GenerationRequest, Job, Keeper, Made,
+    Note, NoteKind, OnFailure, Output, Readiness, Result, Snapshot, Stage, Timings, Verdict, World,
+};
+
+/// What the walk needs of the house.
+pub struct Pipeline {
+    world: Arc<World>,
+    admission: Admission,
+    keeper: Arc<dyn Keeper>,
+}
+
+impl Pipeline {
+    /// Puts the parts together.
+    pub fn new(world: Arc<World>, admission: Admission, keeper: Arc<dyn Keeper>) -> Self {
+        Self { world, admission, keeper }
+    }
+
+    /// The cell with the current snapshot.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The counts of what runs.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// Takes a request from start to end. Ends early, with everything it holds given back, when the deadline passes or
+    /// the caller goes; dropping the future does the same.
+    ///
+    /// # Errors
+    /// Any kind. Once a backend was chosen, the error names it.
+    pub async fn run(&self, context: &Context, request: GenerationRequest) -> Result<Generation> {
+        tokio::select! {
+            biased;
+            () = context.cancellation.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the caller has gone")),
+            () = tokio::time::sleep_until(context.deadline) => {
+                // What still works for this request stops at its next look.
+                context.cancellation.cancel();
+                Err(Error::new(ErrorKind::Timeout, "the request took longer than its deadline allows"))
+            }
+            result = self.walk(context, request) => result,
+        }
+    }
+
+    async fn walk(&self, context: &Context, request: GenerationRequest) -> Result<Generation> {
+        let begun = Instant::now();
+        let allowance = &context.principal.allowance;
+
+        allowance.check(&request)?;
+        let snapshot = self.world.snapshot();
+        let mut notes = Vec::new();
+        let request = match before(context, &snapshot, request, &mut notes).await? {
+            Entry::Go(request) => request,
+            Entry::Answered { request, by, output } => {
+                let route = Via { backend: by.clone(), model: by, reason: "answered by a transformer" };
+                return self.finish(context, &snapshot, request, Finish { route, output, notes, begun, prepared: begun }).await;
+            }
+        };
+        allowance.check(&request)?;
+
+        let route = snapshot.route(&request)?;
+        let named = |error: Error| error.with_route(route.backend.id(), route.model.id.as_str());
+        allowance.check_model(request.names().model, &route.model.id).map_err(named)?;
+        notes.extend(route.note.clone());
+        let Fitted { request, notes: fitting } = route.model.fit(&request, context.fallback_seed).map_err(named)?;
+        notes.extend(fitting);
+        allowance.check(&request).map_err(named)?;
+
+        ready(route.backend.as_ref()).map_err(named)?;
+        let permit = self.admission.admit(route.backend.id()).map_err(named)?;
+        let prepared = Instant::now();
+
+        let job = Job { request: request.clone(), model: Arc::clone(&route.model), permit: permit.clone() };
+        let output = route.backend.generate(context, job).await.map_err(named)?;
+        check_output(&request, &output).map_err(named)?;
+        drop(permit);
+
+        let via = Via { backend: route.backend.id().to_owned(), model: route.model.id.clone(), reason: route.reason };
+        let finish = Finish { route: via, output, notes, begun, prepared };
+        self.finish(context, &snapshot, request, finish).await.map_err(named)
+    }
+
+    /// The way out: transformers on the images, then the keeper.
+    async fn finish(
+        &self,
+        context: &Context,
+        snapshot: &Snapshot,
+        request: GenerationRequest,
+        finish: Finish,
+    ) -> Result<Generation> {
+        let Finish { route, output, mut notes, begun, prepared } = finish;
+        notes.extend(output.notes);
+        let images = after(context, snapshot, &request, output.images, &mut notes).await?;
+        let generated = Instant::now();
+        let mut generation = Generation {
+            images,
+            kept: Vec::new(),
+            backend: route.backend,
+            model: route.model,
+            reason: route.reason,
+            notes,
+            cost: output.cost,
+            usage: output.usage,
+            timings: Timings::default(),
+        };
+        match (self.keeper.keep(context, &request, &generation).await, request.delivery) {
+            (Ok(kept), _) => generation.kept = kept,
+            (Err(error), Delivery::Address) => return Err(error),
+            (Err(error), Delivery::Inline) => {
+                tracing::warn!(request_id = %context.id, error = %error, "images were answered but not kept");
+                let message = format!("the images were not kept: {}", error.message());
+                generation.notes.push(Note::general(NoteKind::Advice, message));
+            }
+        }
+        generation.timings =
+            Timings { prepare: prepared - begun, generate: generated - prepared, keep: generated.elapsed() };
+        Ok(generation)
+    }
+}
+
+/// What was chosen, by name.
+struct Via {
+    backend: String,
+    model: String,
+    reason: &'static str,
+}
+
+struct Finish {
+    route: Via,
+    output: Output,
+    notes: Vec<Note>,
+    begun: Instant,
+    prepared: Instant,
+}
+
+/// How a request comes out of the transformers.
+enum Entry {
+    Go(GenerationRequest),
+    Answered { request: GenerationRequest, by: String, output: Output },
+}
+
+async fn before(
+    context: &Context,
+    snapshot: &Snapshot,
+    mut request: GenerationRequest,
+    notes: &mut Vec<Note>,
+) -> Result<Entry> {
+    for stage in &snapshot.stages {
+        let id = stage.transformer.id();
+        let verdict = within(stage, stage.transformer.before(context, &request)).await;
+        match verdict.and_then(|verdict| edited(id, &request, verdict)) {
+            Ok(Edited::Next { request: next, notes: told }) => {
+                request = next;
+                notes.extend(told);
+            }
+            Ok(Edited::Answer(output)) => return Ok(Entry::Answered { request, by: id.to_owned(), output }),
+            Ok(Edited::Reject(error)) => return Err(error),
+            Err(error) => go_on_without(context, stage, error, notes)?,
+        }
+    }
+    Ok(Entry::Go(request))
+}
+
+enum Edited {
+    Next { request: GenerationRequest, notes: Vec<Note> },
+    Answer(Output),
+    Reject(Error),
+}
+
+fn edited(id: &str, request: &GenerationRequest, verdict: Verdict) -> Result<Edited> {
+    match verdict {
+        Verdict::Next { edits, notes } if edits.is_empty() => Ok(Edited::Next { request: request.clone(), notes }),
+        Verdict::Next { edits, notes } => {
+            let targets: Vec<_> = edits.iter().map(crate::Edit::target).collect();
+            tracing::debug!(plugin = id, edits = targets.join(","), "transformer edited the request");
+            let request = request.edit(edits).map_err(|error| {
+                let message = format!("transformer {id} made the request invalid: {}", error.message());
+                Error::new(ErrorKind::PluginFault, message).with_source(error)
+            })?;
+            Ok(Edited::Next { request, notes })
+        }
+        Verdict::Answer(output) => Ok(Edited::Answer(output)),
+        Verdict::Reject(error) => Ok(Edited::Reject(error)),
+    }
+}
+
+async fn after(
+    context: &Context,
+    snapshot: &Snapshot,
+    request: &GenerationRequest,
+    mut images: Vec<Made>,
+    notes: &mut Vec<Note>,
+) -> Result<Vec<Made>> {
+    for stage in &snapshot.stages {
+        match within(stage, stage.transformer.after(context, request, images.clone())).await {
+            Ok(next) => images = next,
+            Err(error) => go_on_without(context, stage, error, notes)?,
+        }
+    }
+    Ok(images)
+}
+
+async fn within<T>(stage: &Stage, call: impl Future<Output = Result<T>>) -> Result<T> {
+    match tokio::time::timeout(stage.time_limit, call).await {
+        Ok(result) => result,
+        Err(_) => {
+            let (id, limit) = (stage.transformer.id(), stage.time_limit);
+            Err(Error::new(ErrorKind::PluginFault, format!("transformer {id} took longer than {limit:?}")))
+        }
+    }
+}
+
+fn go_on_without(context: &Context, stage: &Stage, error: Error, notes: &mut Vec<Note>) -> Result<()> {
+    match stage.on_failure {
+        OnFailure::Closed => Err(error),
+        OnFailure::Open => {
+            let id = stage.transformer.id();
+            tracing::warn!(request_id = %context.id, plugin = id, error = %error, "transformer failed, request goes on");
+            notes.push(Note::general(NoteKind::Ignored, format!("transformer {id} failed and was left out")));
+            Ok(())
+        }
+    }
+}
+
+fn ready(backend: &dyn Backend) -> Result<()> {
+    match backend.readiness() {
+        Readiness::Ready | Readiness::Loading => Ok(()),
+        Readiness::NotReady(reason) => {
+            let message = format!("backend {} is not ready: {reason}", backend.id());
+            let retry = std::time::Duration::from_secs(30);
+            Err(Error::new(ErrorKind::NotReady, message).with_retry_after(retry))
+        }
+    }
+}
+
+/// A backend that answers too few or too many images has failed; half an answer is none.
+fn check_output(request: &GenerationRequest, output: &Output) -> Result<()> {
+    let (asked, made) = (request.count as usize, output.images.len());
+    if asked == made {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Upstream, format!("the backend made {made} images where {asked} were asked for")))
+}

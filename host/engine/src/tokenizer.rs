@@ -1,0 +1,168 @@
+//! CLIP's tokenizer: lower case, CLIP's own split, byte-pair merges whose words end in `</w>`.
+//!
+//! Built from `vocab.json` and `merges.txt`, not from `tokenizer.json`: a model folder may lack the latter, and loaders that
+//! take the former two for GPT-2's byte-level form cut words wrongly, without any error.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence as PreSequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{
+    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, SplitDelimiterBehavior, TokenizerImpl,
+};
+
+use crate::checkpoint::Files;
+use crate::config::read_json;
+use crate::error::{Error, Result};
+
+/// How CLIP cuts a text into words before merging: contractions, letters, single digits, runs of anything else.
+const WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+
+type Bpe = TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+
+/// Turns a prompt into the token ids of a CLIP text encoder.
+pub struct ClipTokenizer {
+    bpe: Bpe,
+    start: u32,
+    end: u32,
+    pad: u32,
+    length: usize,
+}
+
+/// The tokens of one prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// Start, words, end, padding: always as many as the text encoder has positions.
+    pub ids: Vec<u32>,
+    /// How many of them are not padding.
+    pub used: usize,
+    /// How many tokens of the prompt did not fit and were left out.
+    pub dropped: usize,
+}
+
+impl ClipTokenizer {
+    /// Builds the tokenizer of a model, for prompts of `positions` tokens.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Config`] or [`Error::Tokenizer`] when a file is missing or wrong.
+    pub fn load(files: &Files, positions: usize) -> Result<Self> {
+        let vocabulary: HashMap<String, u32> = read_json(files, "tokenizer/vocab.json")?;
+        let merges = merges(files)?;
+        let config: Config = match files.has("tokenizer/tokenizer_config.json") {
+            true => read_json(files, "tokenizer/tokenizer_config.json")?,
+            false => Config::default(),
+        };
+        let special: Special = match files.has("tokenizer/special_tokens_map.json") {
+            true => read_json(files, "tokenizer/special_tokens_map.json")?,
+            false => Special::default(),
+        };
+        let id = |name: &str| {
+            let id = vocabulary.get(name).copied();
+            id.ok_or_else(|| Error::Tokenizer(format!("{name:?} is not in tokenizer/vocab.json")))
+        };
+        let names = [
+            pick(config.bos_token, special.bos_token, "<|startoftext|>"),
+            pick(config.eos_token, special.eos_token, "<|endoftext|>"),
+            pick(config.pad_token, special.pad_token, "<|endoftext|>"),
+        ];
+        let (start, end, pad) = (id(&names[0])?, id(&names[1])?, id(&names[2])?);
+        let unknown = pick(config.unk_token, special.unk_token, "<|endoftext|>");
+        let length = config.model_max_length.filter(|length| *length < 1e6).map_or(positions, |length| length as usize);
+        if length < 2 || length > positions {
+            let reason = format!("model_max_length is {length}, and must be from 2 to {positions}");
+            return Err(Error::Config { file: "tokenizer/tokenizer_config.json".to_owned(), reason });
+        }
+        let bpe = BPE::builder()
+            .vocab_and_merges(vocabulary.into_iter().collect::<Vocab>(), merges)
+            .unk_token(unknown)
+            .end_of_word_suffix("</w>".to_owned())
+            .build()
+            .map_err(broken)?;
+        let mut tokenizer: Bpe = TokenizerImpl::new(bpe);
+        let blanks = Replace::new(r"\s+", " ").map_err(broken)?;
+        tokenizer.with_normalizer(Some(NormalizerWrapper::Sequence(Sequence::new(vec![
+            NFC.into(),
+            blanks.into(),
+            Lowercase.into(),
+        ]))));
+        let words = Split::new(SplitPattern::Regex(WORDS.to_owned()), SplitDelimiterBehavior::Removed, true);
+        tokenizer.with_pre_tokenizer(Some(PreTokenizerWrapper::Sequence(PreSequence::new(vec![
+            words.map_err(broken)?.into(),
+            ByteLevel::new(false, true, true).into(),
+        ]))));
+        // A prompt that spells out a special token means that token, as it does in transformers.
+        tokenizer.add_special_tokens(&names.map(|name| AddedToken::from(name, true)));
+        Ok(Self { bpe: tokenizer, start, end, pad, length })
+    }
+
+    /// The tokens of a prompt; what does not fit is cut off before the end token, and counted.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when the text cannot be cut into words.
+    pub fn tokens(&self, prompt: &str) -> Result<Tokens> {
+        let encoding = self.bpe.encode(prompt, false).map_err(broken)?;
+        let words = encoding.get_ids();
+        let fitting = words.len().min(self.length - 2);
+        let mut ids = Vec::with_capacity(self.length);
+        ids.push(self.start);
+        ids.extend(words.iter().take(fitting));
+        ids.push(self.end);
+        let used = ids.len();
+        ids.resize(self.length, self.pad);
+        Ok(Tokens { ids, used, dropped: words.len() - fitting })
+    }
+}
+
+#[derive(Default, Deserialize)]
+struct Config {
+    bos_token: Option<Token>,
+    eos_token: Option<Token>,
+    pad_token: Option<Token>,
+    unk_token: Option<Token>,
+    // A float, because files without a limit write 1e30.
+    model_max_length: Option<f64>,
+}
+
+#[derive(Default, Deserialize)]
+struct Special {
+    bos_token: Option<Token>,
+    eos_token: Option<Token>,
+    pad_token: Option<Token>,
+    unk_token: Option<Token>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Token {
+    Plain(String),
+    Added { content: String },
+}
+
+fn pick(config: Option<Token>, special: Option<Token>, default: &str) -> String {
+    match config.or(special) {
+        Some(Token::Plain(text) | Token::Added { content: text }) => text,
+        None => default.to_owned(),
+    }
+}
+
+fn merges(files: &Files) -> Result<Vec<(String, String)>> {
+    let file = "tokenizer/merges.txt";
+    let bytes = files.read(file)?;
+    let config = |reason: String| Error::Config { file: file.to_owned(), reason };
+    let text = std::str::from_utf8(&bytes).map_err(|error| config(error.to_string()))?;
+    let lines = text.lines().filter(|line| !line.starts_with("#version") && !line.is_empty());
+    lines
+        .map(|line| match line.split_once(' ') {
+            Some((left, right)) => Ok((left.to_owned(), right.to_owned())),
+            None => Err(config(format!("the line {line:?} is not two parts"))),
+        })
+        .collect()
+}
+
+fn broken(error: tokenizers::Error) -> Error {
+    Error::Tokenizer(error.to_string())
+}
