@@ -2,8 +2,8 @@
 
 A gate is worth something only between two measurements: well above what f32 rounding does (`floors`, against the same
 run in f64), and well below what a real mistake does (`mutations`). Each mistake is made inside diffusers and the whole
-record of a tiny model is taken again. A mistake counts as seen only in the part that makes it (a test may feed a part from the fixture), and must exceed a gate there tenfold; the
-script fails otherwise.
+record of a tiny model is taken again. A mistake counts as seen only in the part that makes it (a test may feed a part
+from the fixture), and must exceed a gate there tenfold; the script fails otherwise.
 """
 
 import contextlib
