@@ -31,14 +31,21 @@ impl ModelInfo {
             return Err(Error::new(ErrorKind::Unsupported, message).with_param(names.model));
         }
         if request.count > self.max_count {
-            let message =
-                format!("{} must be from 1 to {} for model {}, not {}", names.count, self.max_count, self.id, request.count);
+            let message = format!(
+                "{} must be from 1 to {} for model {}, not {}",
+                names.count, self.max_count, self.id, request.count
+            );
             return Err(Error::invalid(names.count, message));
         }
         fit.size(request)?;
         fit.number(names.steps, request.steps, &self.steps, Edit::Steps)?;
         fit.number(names.guidance, request.guidance, &self.guidance, Edit::Guidance)?;
-        fit.flag(names.negative_prompt, request.negative_prompt.is_some(), &self.negative_prompt, Edit::NegativePrompt(None))?;
+        fit.flag(
+            names.negative_prompt,
+            request.negative_prompt.is_some(),
+            &self.negative_prompt,
+            Edit::NegativePrompt(None),
+        )?;
         fit.sampler(request)?;
         fit.format(request);
         fit.options(request)?;
@@ -46,7 +53,10 @@ impl ModelInfo {
         if request.seed.is_none() && matches!(self.seed, Control::Honoured(())) {
             fit.edits.push(Edit::Seed(Some(fallback_seed)));
         }
-        if request.seed.is_some() && self.determinism == Determinism::BestEffort {
+        if request.seed.is_some()
+            && matches!(self.seed, Control::Honoured(()))
+            && self.determinism == Determinism::BestEffort
+        {
             let message = format!("model {} repeats a picture from its seed only roughly", self.id);
             fit.notes.push(Note::about(NoteKind::Advice, names.seed, message));
         }
@@ -160,7 +170,8 @@ impl Fit<'_> {
                     OnUnknown::Refuse => format!("{prefix}.{name}"),
                 };
                 let allowed = option.values.join(", ");
-                let message = format!("{path} must be one of {allowed} for model {}, not {}", self.model.id, value.json);
+                let message =
+                    format!("{path} must be one of {allowed} for model {}, not {}", self.model.id, value.json);
                 return Err(Error::invalid(path, message));
             }
         }

@@ -25,6 +25,9 @@ mod route;
 mod snapshot;
 mod transformer;
 
+#[cfg(test)]
+mod tests;
+
 pub use admission::{Admission, Lane, Permit};
 pub use backend::{Backend, Job, Readiness};
 pub use context::{Context, RequestId};

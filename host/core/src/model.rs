@@ -133,7 +133,9 @@ impl SizeRule {
             }
             Self::Range { least_side, most_side, multiple, max_pixels, .. } => {
                 let multiple = if *multiple > 1 { format!(" in multiples of {multiple}") } else { String::new() };
-                format!("WIDTHxHEIGHT with sides from {least_side} to {most_side}{multiple}, at most {max_pixels} pixels")
+                format!(
+                    "WIDTHxHEIGHT with sides from {least_side} to {most_side}{multiple}, at most {max_pixels} pixels"
+                )
             }
         }
     }

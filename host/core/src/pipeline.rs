@@ -7,12 +7,12 @@
 //! It knows no dialect and no backend by name, reads no clock zone, environment or global, and queues nothing. A
 //! budget step will stand between resolve and admit once the store has a ledger.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::{
     Admission, Backend, Context, Delivery, Error, ErrorKind, Fitted, Generation, GenerationRequest, Job, Keeper, Made,
-    Note, NoteKind, OnFailure, Output, Readiness, Result, Snapshot, Stage, Timings, Verdict, World,
+    Note, NoteKind, OnFailure, Output, Readiness, Result, Route, Snapshot, Stage, Timings, Verdict, World,
 };
 
 /// What the walk needs of the house.
@@ -44,7 +44,8 @@ impl Pipeline {
     /// # Errors
     /// Any kind. Once a backend was chosen, the error names it.
     pub async fn run(&self, context: &Context, request: GenerationRequest) -> Result<Generation> {
-        tokio::select! {
+        let chosen = OnceLock::new();
+        let result = tokio::select! {
             biased;
             () = context.cancellation.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the caller has gone")),
             () = tokio::time::sleep_until(context.deadline) => {
@@ -52,11 +53,21 @@ impl Pipeline {
                 context.cancellation.cancel();
                 Err(Error::new(ErrorKind::Timeout, "the request took longer than its deadline allows"))
             }
-            result = self.walk(context, request) => result,
-        }
+            result = self.walk(context, request, &chosen) => result,
+        };
+        result.map_err(|error| match chosen.get() {
+            Some(Route { backend, model, .. }) => error.with_route(backend.id(), model.id.as_str()),
+            None => error,
+        })
     }
 
-    async fn walk(&self, context: &Context, request: GenerationRequest) -> Result<Generation> {
+    /// `chosen` is told the route as soon as there is one, so that whatever ends the request can name it.
+    async fn walk(
+        &self,
+        context: &Context,
+        request: GenerationRequest,
+        chosen: &OnceLock<Route>,
+    ) -> Result<Generation> {
         let begun = Instant::now();
         let allowance = &context.principal.allowance;
 
@@ -67,31 +78,33 @@ impl Pipeline {
             Entry::Go(request) => request,
             Entry::Answered { request, by, output } => {
                 let route = Via { backend: by.clone(), model: by, reason: "answered by a transformer" };
-                return self.finish(context, &snapshot, request, Finish { route, output, notes, begun, prepared: begun }).await;
+                return self
+                    .finish(context, &snapshot, request, Finish { route, output, notes, begun, prepared: begun })
+                    .await;
             }
         };
         allowance.check(&request)?;
 
         let route = snapshot.route(&request)?;
-        let named = |error: Error| error.with_route(route.backend.id(), route.model.id.as_str());
-        allowance.check_model(request.names().model, &route.model.id).map_err(named)?;
+        let route = chosen.get_or_init(|| route);
+        allowance.check_model(request.names().model, &route.model.id)?;
         notes.extend(route.note.clone());
-        let Fitted { request, notes: fitting } = route.model.fit(&request, context.fallback_seed).map_err(named)?;
+        let Fitted { request, notes: fitting } = route.model.fit(&request, context.fallback_seed)?;
         notes.extend(fitting);
-        allowance.check(&request).map_err(named)?;
+        allowance.check(&request)?;
 
-        ready(route.backend.as_ref()).map_err(named)?;
-        let permit = self.admission.admit(route.backend.id()).map_err(named)?;
+        ready(route.backend.as_ref())?;
+        let permit = self.admission.admit(route.backend.id())?;
         let prepared = Instant::now();
 
         let job = Job { request: request.clone(), model: Arc::clone(&route.model), permit: permit.clone() };
-        let output = route.backend.generate(context, job).await.map_err(named)?;
-        check_output(&request, &output).map_err(named)?;
+        let output = route.backend.generate(context, job).await?;
+        check_output(&request, &output)?;
         drop(permit);
 
         let via = Via { backend: route.backend.id().to_owned(), model: route.model.id.clone(), reason: route.reason };
         let finish = Finish { route: via, output, notes, begun, prepared };
-        self.finish(context, &snapshot, request, finish).await.map_err(named)
+        self.finish(context, &snapshot, request, finish).await
     }
 
     /// The way out: transformers on the images, then the keeper.
@@ -193,7 +206,10 @@ fn edited(id: &str, request: &GenerationRequest, verdict: Verdict) -> Result<Edi
             })?;
             Ok(Edited::Next { request, notes })
         }
-        Verdict::Answer(output) => Ok(Edited::Answer(output)),
+        Verdict::Answer(output) => {
+            check_images(id, request, &output.images)?;
+            Ok(Edited::Answer(output))
+        }
         Verdict::Reject(error) => Ok(Edited::Reject(error)),
     }
 }
@@ -206,7 +222,8 @@ async fn after(
     notes: &mut Vec<Note>,
 ) -> Result<Vec<Made>> {
     for stage in &snapshot.stages {
-        match within(stage, stage.transformer.after(context, request, images.clone())).await {
+        let next = within(stage, stage.transformer.after(context, request, images.clone())).await;
+        match next.and_then(|next| check_images(stage.transformer.id(), request, &next).map(|()| next)) {
             Ok(next) => images = next,
             Err(error) => go_on_without(context, stage, error, notes)?,
         }
@@ -254,4 +271,14 @@ fn check_output(request: &GenerationRequest, output: &Output) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Upstream, format!("the backend made {made} images where {asked} were asked for")))
+}
+
+/// The same for a transformer, whose failure may be one that the request goes on without.
+fn check_images(id: &str, request: &GenerationRequest, images: &[Made]) -> Result<()> {
+    let (asked, given) = (request.count as usize, images.len());
+    if asked == given {
+        return Ok(());
+    }
+    let message = format!("transformer {id} gave {given} images where {asked} were asked for");
+    Err(Error::new(ErrorKind::PluginFault, message))
 }

@@ -37,7 +37,7 @@ pub struct Draft {
     pub count: u32,
     /// The size of each.
     pub size: Option<Size>,
-    /// The seed of the first picture, at most [`MAX_SEED`]; the others count on from it.
+    /// The seed of the first picture; the others count on from it, the last to [`MAX_SEED`] at most.
     pub seed: Option<u64>,
     /// Denoising steps; 1 to [`MAX_STEPS`].
     pub steps: Option<u32>,
@@ -91,7 +91,7 @@ impl Draft {
         }
         check_range(names.count, u64::from(self.count), 1, u64::from(MAX_COUNT))?;
         if let Some(seed) = self.seed {
-            check_range(names.seed, seed, 0, MAX_SEED)?;
+            check_range(names.seed, seed, 0, MAX_SEED - u64::from(self.count - 1))?;
         }
         if let Some(steps) = self.steps {
             check_range(names.steps, u64::from(steps), 1, u64::from(MAX_STEPS))?;

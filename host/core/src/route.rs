@@ -1,10 +1,14 @@
 //! Which backend and model a request goes to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::{
     Backend, Error, ErrorKind, GenerationRequest, ModelInfo, Note, NoteKind, ParamNames, Result, Snapshot, UnknownModel,
 };
+
+/// When a caller may try again who came while there was no model at all.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// Where a request goes, and why.
 #[derive(Clone)]
@@ -34,9 +38,9 @@ impl Snapshot {
             Some(backend) => backend.models().into_iter().map(|model| (Arc::clone(backend), model)).collect(),
             None => self.models(),
         };
-        let asked = request.model.as_deref().map(|model| self.aliases.get(model).map_or(model, String::as_str));
-        if let Some(asked) = asked {
-            if let Some((backend, model)) = find(&candidates, asked) {
+        if let Some(asked) = request.model.as_deref() {
+            let id = self.aliases.get(asked).map_or(asked, String::as_str);
+            if let Some((backend, model)) = find(&candidates, id) {
                 let reason = if request.backend.is_some() { "requested backend and model" } else { "requested model" };
                 return Ok(Route { backend, model, reason, note: None });
             }
@@ -50,9 +54,9 @@ impl Snapshot {
                 Some(backend) => format!("backend {backend} has no models now"),
                 None => "no backend has a model now".to_owned(),
             };
-            return Err(Error::new(ErrorKind::NotReady, message));
+            return Err(Error::new(ErrorKind::NotReady, message).with_retry_after(RETRY_AFTER));
         };
-        let note = asked.map(|asked| {
+        let note = request.model.as_deref().map(|asked| {
             let message = format!("model {asked:?} is not known here; {} took its place", model.id);
             Note::about(NoteKind::Replaced, names.model, message)
         });
@@ -80,7 +84,7 @@ fn find(candidates: &[Candidate], asked: &str) -> Option<Candidate> {
         asked.strip_prefix(backend.id()).and_then(|rest| rest.strip_prefix('/')) == Some(model.id.as_str())
     };
     let plain = |(_, model): &&Candidate| model.id == asked;
-    candidates.iter().find(plain).or_else(|| candidates.iter().find(qualified)).cloned()
+    candidates.iter().find(qualified).or_else(|| candidates.iter().find(plain)).cloned()
 }
 
 fn unknown_model(names: &'static ParamNames, asked: &str, candidates: &[Candidate]) -> Error {
