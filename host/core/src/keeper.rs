@@ -29,7 +29,7 @@ pub trait Keeper: Send + Sync {
     /// survive a crash of the machine.
     ///
     /// # Errors
-    /// `Storage`, with nothing named that is not safely kept.
+    /// `Storage`, with nothing named that is not safely kept; `Upstream` for bytes that are no picture.
     async fn keep(
         &self,
         context: &Context,
