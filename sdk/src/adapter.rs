@@ -1,0 +1,102 @@
+//! A plugin that is a backend.
+
+use serde::de::DeserializeOwned;
+
+use crate::bindings::adapter::easel::plugin::images;
+use crate::{Context, Error, Model, Output, Request, Result};
+
+/// A plugin that turns requests into images. Every call runs in a fresh instance: nothing is kept between calls.
+///
+/// Name the implementing type in [`adapter!`](crate::adapter!).
+pub trait Adapter {
+    /// The plugin's config, read from `[plugin.<id>.config]`; [`NoConfig`](crate::NoConfig) where it has none.
+    type Config: DeserializeOwned;
+
+    /// The models it has. Called when the plugin is loaded and when its config changes, with no network.
+    ///
+    /// # Errors
+    /// [`Error::config`] when the config makes no sense; the host shows the message to the operator.
+    fn models(config: &Self::Config) -> Result<Vec<Model>>;
+
+    /// Makes the pictures of a request that fits one of the models.
+    ///
+    /// # Errors
+    /// Any kind; the host answers the client with it.
+    fn generate(context: &Context, config: &Self::Config, request: &Request, progress: &Progress<'_>)
+    -> Result<Output>;
+}
+
+/// Where progress goes out while a call runs. Each report fails with `Cancelled` once the client has gone, so `?` ends
+/// the work.
+pub struct Progress<'a>(Option<&'a images::Progress>);
+
+impl Progress<'_> {
+    /// Progress that nobody follows, for tests.
+    pub fn unheard() -> Self {
+        Self(None)
+    }
+
+    /// Reports that a new part of the work began.
+    ///
+    /// # Errors
+    /// `Cancelled` when the work is no longer wanted.
+    pub fn stage(&self, name: &str) -> Result<()> {
+        go_on(self.0.is_none_or(|raw| raw.stage(name)))
+    }
+
+    /// Reports that a step of one picture is done; `image` and `step` count from 0.
+    ///
+    /// # Errors
+    /// `Cancelled` when the work is no longer wanted.
+    pub fn step(&self, image: u32, step: u32, steps: u32) -> Result<()> {
+        go_on(self.0.is_none_or(|raw| raw.step(image, step, steps)))
+    }
+
+    /// Looks whether the work is still wanted.
+    ///
+    /// # Errors
+    /// `Cancelled` when it is not.
+    pub fn check(&self) -> Result<()> {
+        go_on(self.0.is_none_or(images::Progress::wanted))
+    }
+}
+
+fn go_on(wanted: bool) -> Result<()> {
+    if wanted { Ok(()) } else { Err(Error::cancelled()) }
+}
+
+/// The world's export, made of an [`Adapter`].
+pub struct Exported<T>(std::marker::PhantomData<T>);
+
+#[cfg(target_arch = "wasm32")]
+mod export {
+    use serde::Serialize;
+
+    use super::{Adapter, Exported, Progress};
+    use crate::bindings::adapter::easel::plugin::images::{ImageRequest, ImageResult};
+    use crate::bindings::adapter::easel::plugin::types::{CallContext, PluginError};
+    use crate::bindings::adapter::exports::easel::plugin::backend::Guest;
+    use crate::{Error, Model, Request, host};
+
+    #[derive(Serialize)]
+    struct Models {
+        models: Vec<Model>,
+    }
+
+    impl<T: Adapter> Guest for Exported<T> {
+        fn models() -> Result<String, PluginError> {
+            let models = Models { models: T::models(&host::config()?)? };
+            serde_json::to_string(&models).map_err(|error| Error::internal(error.to_string()).into())
+        }
+
+        fn generate(
+            context: CallContext,
+            request: &ImageRequest,
+            progress: &crate::bindings::adapter::easel::plugin::images::Progress,
+        ) -> Result<ImageResult, PluginError> {
+            let request = Request::read(request);
+            let output = T::generate(&context.into(), &host::config()?, &request, &Progress(Some(progress)))?;
+            Ok(output.into())
+        }
+    }
+}

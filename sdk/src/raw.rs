@@ -1,0 +1,7 @@
+//! What the helpers are built on: the host inside a component, its stand-in everywhere else. Both have the same
+//! functions, so the helpers are written once.
+
+#[cfg(target_arch = "wasm32")]
+pub(crate) use crate::bindings::adapter::easel::plugin::{blobs, fetch, host};
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use crate::testing::stand_in::{blobs, fetch, host};
