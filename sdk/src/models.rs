@@ -86,8 +86,9 @@ pub struct SizeRange {
     pub multiple: u32,
     /// The most pixels in all.
     pub max_pixels: u64,
-    /// The size when the request names none.
-    pub default: Size,
+    /// The size when the request names none; `None` leaves that to [`Adapter::generate`](crate::Adapter::generate).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<Size>,
 }
 
 /// How a model treats a parameter that has no bounds.
@@ -130,8 +131,9 @@ pub struct Numbers<T> {
     pub least: T,
     /// The largest.
     pub most: T,
-    /// What the model takes when the request says nothing.
-    pub default: T,
+    /// What the model takes when the request says nothing; `None` leaves that to [`Adapter::generate`](crate::Adapter::generate).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<T>,
 }
 
 /// An option that only the model understands.
@@ -178,13 +180,13 @@ mod tests {
                 most_side: 2048,
                 multiple: 8,
                 max_pixels: 4_194_304,
-                default: Size::new(512, 768),
+                default: Some(Size::new(512, 768)),
             }),
             max_count: 4,
             formats: vec![Format::Webp, Format::Jpeg],
             negative_prompt: Treatment::Honoured,
             seed: Treatment::Honoured,
-            steps: Control::Honoured(Numbers { least: 1, most: 50, default: 20 }),
+            steps: Control::Honoured(Numbers { least: 1, most: 50, default: Some(20) }),
             guidance: Control::Refused,
             samplers: Control::Honoured(vec!["euler".to_owned()]),
             options: vec![ModelOption { name: "quality".to_owned(), values: vec![json!("low"), json!(2)] }],

@@ -22,7 +22,7 @@ impl Adapter for Hello {
 
     fn models(_: &NoConfig) -> Result<Vec<Model>> {
         let range =
-            SizeRange { least_side: 8, most_side: 1024, multiple: 8, max_pixels: 1 << 20, default: DEFAULT_SIZE };
+            SizeRange { least_side: 8, most_side: 1024, multiple: 8, max_pixels: 1 << 20, default: Some(DEFAULT_SIZE) };
         Ok(vec![Model {
             name: "Hello, gradients".to_owned(),
             sizes: Sizes::Range(range),

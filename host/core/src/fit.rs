@@ -94,7 +94,7 @@ impl Fit<'_> {
         edit: fn(Option<T>) -> Edit,
     ) -> Result<()> {
         match (control, value) {
-            (Control::Honoured(numbers), None) => self.edits.push(edit(Some(numbers.default))),
+            (Control::Honoured(numbers), None) => self.edits.extend(numbers.default.map(|default| edit(Some(default)))),
             (Control::Honoured(numbers), Some(value)) if value < numbers.least || value > numbers.most => {
                 let (least, most, model) = (numbers.least, numbers.most, &self.model.id);
                 let message = format!("{name} must be from {least} to {most} for model {model}, not {value}");

@@ -71,8 +71,8 @@ pub struct Numbers<T> {
     pub least: T,
     /// The largest.
     pub most: T,
-    /// What the model takes when the request says nothing.
-    pub default: T,
+    /// What the model takes when the request says nothing; `None` leaves that to the backend.
+    pub default: Option<T>,
 }
 
 /// An option that only the model understands.
@@ -99,17 +99,17 @@ pub enum SizeRule {
         multiple: u32,
         /// The most pixels in all.
         max_pixels: u64,
-        /// The size when the request names none.
-        default: Size,
+        /// The size when the request names none; `None` leaves that to the backend.
+        default: Option<Size>,
     },
 }
 
 impl SizeRule {
-    /// The size when the request names none.
+    /// The size when the request names none; `None` when the backend decides.
     pub fn default_size(&self) -> Option<Size> {
         match self {
             Self::Listed(sizes) => sizes.first().copied(),
-            Self::Range { default, .. } => Some(*default),
+            Self::Range { default, .. } => *default,
         }
     }
 

@@ -68,7 +68,12 @@ impl Files {
                 Tensors::Embedded(SliceSafetensors::new(embedded(files, part)?)?)
             }
         };
-        Ok(Weights { tensors: Arc::new(tensors), device: device.clone(), path: String::new() })
+        Ok(Weights {
+            tensors: Arc::new(tensors),
+            device: device.clone(),
+            component: folder.into(),
+            path: String::new(),
+        })
     }
 
     fn parts(&self, folder: &str, stem: &str) -> Result<Vec<String>> {
@@ -117,6 +122,7 @@ enum Tensors {
 pub struct Weights {
     tensors: Arc<Tensors>,
     device: Device,
+    component: Arc<str>,
     path: String,
 }
 
@@ -125,7 +131,25 @@ impl Weights {
     #[must_use]
     pub fn at(&self, part: impl std::fmt::Display) -> Self {
         let path = if self.path.is_empty() { part.to_string() } else { format!("{}.{part}", self.path) };
-        Self { tensors: Arc::clone(&self.tensors), device: self.device.clone(), path }
+        Self { path, ..self.clone() }
+    }
+
+    /// The component that these weights belong to: its folder's name.
+    #[must_use]
+    pub fn component(&self) -> &str {
+        &self.component
+    }
+
+    /// The component and the part of it that these weights are seen from, such as `unet.down_blocks.0`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.component, self.path)
+    }
+
+    /// The full name of a tensor, as in the file.
+    #[must_use]
+    pub fn name(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
     /// The device that tensors are loaded to.
@@ -137,7 +161,7 @@ impl Weights {
     /// Whether there is a tensor by this name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.view(&self.full(name)).is_some()
+        self.view(&self.name(name)).is_some()
     }
 
     /// Loads a tensor that must have this shape.
@@ -148,7 +172,7 @@ impl Weights {
         let tensor = self.get_any(name)?;
         if tensor.dims() != shape {
             let reason = format!("has the shape {:?}, and by the config must have {shape:?}", tensor.dims());
-            return Err(Error::Weights { tensor: self.full(name), reason });
+            return Err(Error::Weights { tensor: self.name(name), reason });
         }
         Ok(tensor)
     }
@@ -158,15 +182,11 @@ impl Weights {
     /// # Errors
     /// [`Error::Weights`] when it is missing.
     pub fn get_any(&self, name: &str) -> Result<Tensor> {
-        let full = self.full(name);
+        let full = self.name(name);
         let Some(view) = self.view(&full) else {
             return Err(Error::Weights { tensor: full, reason: "is missing".to_owned() });
         };
         Ok(view.load(&self.device)?.to_dtype(DType::F32)?)
-    }
-
-    fn full(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
     fn view(&self, name: &str) -> Option<safetensors::tensor::TensorView<'_>> {

@@ -17,96 +17,94 @@ use crate::schedule::{BetaCurve, Curve, NoiseConfig, Prediction, Spacing};
 
 /// The CLIP text encoder, as `text_encoder/config.json` describes it.
 #[derive(Clone, Debug)]
-pub struct TextConfig {
+pub(crate) struct TextConfig {
     /// Rows of the token table.
-    pub vocabulary: usize,
+    pub(crate) vocabulary: usize,
     /// Width of the states.
-    pub width: usize,
+    pub(crate) width: usize,
     /// Width inside the feed-forward parts.
-    pub inner_width: usize,
+    pub(crate) inner_width: usize,
     /// Number of layers.
-    pub layers: usize,
+    pub(crate) layers: usize,
     /// Attention heads per layer.
-    pub heads: usize,
+    pub(crate) heads: usize,
     /// Tokens of a prompt, start, end and padding included.
-    pub positions: usize,
+    pub(crate) positions: usize,
     /// Epsilon of every layer norm.
-    pub epsilon: f64,
+    pub(crate) epsilon: f64,
     /// Activation of the feed-forward parts.
-    pub activation: Activation,
+    pub(crate) activation: Activation,
 }
 
 /// The denoising network, as `unet/config.json` describes it.
 #[derive(Clone, Debug)]
-pub struct UnetConfig {
+pub(crate) struct UnetConfig {
     /// Channels of the latents going in.
-    pub in_channels: usize,
+    pub(crate) in_channels: usize,
     /// Channels of the prediction.
-    pub out_channels: usize,
+    pub(crate) out_channels: usize,
     /// Side of the latents it was trained on.
-    pub sample_size: usize,
+    pub(crate) sample_size: usize,
     /// The levels going down, the finest first.
-    pub down: Vec<UnetLevel>,
+    pub(crate) down: Vec<UnetLevel>,
     /// Whether each level going up attends to the text, the coarsest first.
-    pub up_attends: Vec<bool>,
+    pub(crate) up_attends: Vec<bool>,
     /// Width of the text states.
-    pub text_width: usize,
+    pub(crate) text_width: usize,
     /// Groups of every group norm.
-    pub groups: usize,
+    pub(crate) groups: usize,
     /// Epsilon of the residual parts' norms.
-    pub epsilon: f64,
+    pub(crate) epsilon: f64,
     /// Whether the time embedding holds its cosines before its sines.
-    pub cosine_first: bool,
+    pub(crate) cosine_first: bool,
     /// Shift of the time embedding's frequencies.
-    pub frequency_shift: f64,
-    /// Whether a level's attention is entered and left by a linear layer instead of a 1×1 convolution.
-    pub linear_projection: bool,
+    pub(crate) frequency_shift: f64,
 }
 
 /// One level of the denoising network.
 #[derive(Clone, Copy, Debug)]
-pub struct UnetLevel {
+pub(crate) struct UnetLevel {
     /// Channels.
-    pub channels: usize,
+    pub(crate) channels: usize,
     /// Residual parts going down; going up there is one more.
-    pub layers: usize,
+    pub(crate) layers: usize,
     /// Whether it attends to the text.
-    pub attends: bool,
+    pub(crate) attends: bool,
     /// Attention heads.
-    pub heads: usize,
+    pub(crate) heads: usize,
     /// Transformer blocks per attention.
-    pub depth: usize,
+    pub(crate) depth: usize,
 }
 
 /// The autoencoder, as `vae/config.json` describes it.
 #[derive(Clone, Debug)]
-pub struct VaeConfig {
+pub(crate) struct VaeConfig {
     /// Channels of the picture.
-    pub picture_channels: usize,
+    pub(crate) picture_channels: usize,
     /// Channels of the latents.
-    pub latent_channels: usize,
+    pub(crate) latent_channels: usize,
     /// Channels per level, the finest first.
-    pub channels: Vec<usize>,
+    pub(crate) channels: Vec<usize>,
     /// Residual parts per level of the encoder; the decoder has one more.
-    pub layers: usize,
+    pub(crate) layers: usize,
     /// Groups of every group norm.
-    pub groups: usize,
+    pub(crate) groups: usize,
     /// What latents are divided by before decoding.
-    pub scaling_factor: f64,
+    pub(crate) scaling_factor: f64,
     /// What is added to latents before decoding, after the division.
-    pub shift_factor: f64,
+    pub(crate) shift_factor: f64,
     /// Whether the coarsest level attends.
-    pub mid_attends: bool,
+    pub(crate) mid_attends: bool,
     /// Whether a 1×1 convolution follows the encoder.
-    pub quantizes: bool,
+    pub(crate) quantizes: bool,
     /// Whether a 1×1 convolution precedes the decoder.
-    pub unquantizes: bool,
+    pub(crate) unquantizes: bool,
 }
 
 impl VaeConfig {
     /// How many pixels a latent stands for along each side.
     #[must_use]
-    pub fn factor(&self) -> usize {
+    pub(crate) fn factor(&self) -> usize {
         1 << self.channels.len().saturating_sub(1)
     }
 }
@@ -115,7 +113,7 @@ impl VaeConfig {
 ///
 /// # Errors
 /// [`Error::File`] or [`Error::Config`].
-pub fn pipeline_class(files: &Files) -> Result<String> {
+pub(crate) fn pipeline_class(files: &Files) -> Result<String> {
     #[derive(Deserialize)]
     struct Raw {
         _class_name: String,
@@ -127,7 +125,7 @@ pub fn pipeline_class(files: &Files) -> Result<String> {
 ///
 /// # Errors
 /// [`Error::File`], [`Error::Config`] or [`Error::Unsupported`].
-pub fn text(files: &Files) -> Result<TextConfig> {
+pub(crate) fn text(files: &Files) -> Result<TextConfig> {
     #[derive(Deserialize)]
     struct Raw {
         vocab_size: usize,
@@ -164,7 +162,7 @@ pub fn text(files: &Files) -> Result<TextConfig> {
 ///
 /// # Errors
 /// [`Error::File`], [`Error::Config`] or [`Error::Unsupported`].
-pub fn unet(files: &Files) -> Result<UnetConfig> {
+pub(crate) fn unet(files: &Files) -> Result<UnetConfig> {
     let file = "unet/config.json";
     let value: Value = read_json(files, file)?;
     only(file, &value, UNET_FIXED)?;
@@ -207,7 +205,6 @@ pub fn unet(files: &Files) -> Result<UnetConfig> {
         epsilon: raw.norm_eps,
         cosine_first: raw.flip_sin_to_cos,
         frequency_shift: raw.freq_shift,
-        linear_projection: raw.use_linear_projection,
     })
 }
 
@@ -228,8 +225,6 @@ struct RawUnet {
     flip_sin_to_cos: bool,
     #[serde(default)]
     freq_shift: f64,
-    #[serde(default)]
-    use_linear_projection: bool,
     #[serde(default = "two")]
     layers_per_block: PerLevel,
     #[serde(default = "one")]
@@ -272,7 +267,7 @@ const UNET_FIXED: &[(&str, &[&str])] = &[
 ///
 /// # Errors
 /// [`Error::File`], [`Error::Config`] or [`Error::Unsupported`].
-pub fn vae(files: &Files) -> Result<VaeConfig> {
+pub(crate) fn vae(files: &Files) -> Result<VaeConfig> {
     #[derive(Deserialize)]
     struct Raw {
         in_channels: usize,
@@ -334,16 +329,24 @@ pub fn vae(files: &Files) -> Result<VaeConfig> {
 ///
 /// # Errors
 /// [`Error::File`], [`Error::Config`] or [`Error::Unsupported`].
-pub fn noise(files: &Files) -> Result<NoiseConfig> {
+pub(crate) fn noise(files: &Files) -> Result<NoiseConfig> {
     let file = "scheduler/scheduler_config.json";
     noise_from(file, read_json(files, file)?)
 }
 
-/// Makes sense of the contents of a `scheduler_config.json`; `file` is its name in errors.
-///
-/// # Errors
-/// [`Error::Config`] or [`Error::Unsupported`].
-pub fn noise_from(file: &str, value: Value) -> Result<NoiseConfig> {
+impl NoiseConfig {
+    /// Makes sense of the contents of a `scheduler_config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] or [`Error::Unsupported`].
+    pub fn from_json(text: &str) -> Result<Self> {
+        let file = "scheduler/scheduler_config.json";
+        let value = serde_json::from_str(text);
+        noise_from(file, value.map_err(|error| Error::Config { file: file.to_owned(), reason: error.to_string() })?)
+    }
+}
+
+fn noise_from(file: &str, value: Value) -> Result<NoiseConfig> {
     const FIXED: &[(&str, &[&str])] = &[
         ("interpolation_type", &["\"linear\""]),
         ("thresholding", &["false"]),

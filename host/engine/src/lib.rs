@@ -1,1 +1,37 @@
-//! .
+//! Easel's native diffusion engine: Stable Diffusion on candle, with diffusers' numbers.
+//!
+//! The engine is an [`easel_core::Backend`]. A request becomes a plan (`plan.rs`: recipes, notes, metadata), goes to the one
+//! thread that owns the device (`device.rs`), which loads the model on first use (`models.rs` finds it, [`family`] loads it)
+//! and takes turns between jobs, one denoising step at a time. Inside a family: `tokenizer.rs` → `clip.rs` → noise from
+//! [`rng`] → `unet/` and a [`sampler`] walking a [`schedule`] → `vae.rs` → [`pixels`].
+//!
+//! Everything that fixes a number is ours and is compared with diffusers 0.42.1 (`tests/golden/`); candle gives tensors and
+//! matrix products. Only `checkpoint.rs` maps memory. Nothing here opens a socket, reads the environment or knows HTTP.
+
+pub mod family;
+pub mod pixels;
+pub mod rng;
+pub mod sampler;
+pub mod schedule;
+pub mod trace;
+
+mod backend;
+mod checkpoint;
+mod clip;
+mod config;
+mod device;
+mod error;
+mod models;
+mod nn;
+mod plan;
+mod stub;
+mod tokenizer;
+mod unet;
+mod vae;
+
+pub use backend::{DeviceChoice, Engine, EngineOptions};
+pub use checkpoint::Files;
+pub use error::{Error, Result};
+pub use models::{BUILT_IN, Extras, Problem};
+pub use stub::StubBackend;
+pub use tokenizer::Tokens;

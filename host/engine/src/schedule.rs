@@ -228,7 +228,7 @@ fn betas(config: &NoiseConfig) -> Vec<f32> {
     }
 }
 
-/// `torch.linspace` in f32: counted from both ends towards the middle.
+/// `torch.linspace` in f32: counted from both ends towards the middle, each value rounded once.
 fn linspace(start: f64, end: f64, count: usize) -> Vec<f32> {
     let (start, end) = (start as f32, end as f32);
     if count < 2 {
@@ -236,7 +236,9 @@ fn linspace(start: f64, end: f64, count: usize) -> Vec<f32> {
     }
     let stride = (end - start) / (count - 1) as f32;
     (0..count)
-        .map(|i| if i < count / 2 { stride.mul_add(i as f32, start) } else { end - stride * (count - 1 - i) as f32 })
+        .map(|i| {
+            if i < count / 2 { stride.mul_add(i as f32, start) } else { (-stride).mul_add((count - 1 - i) as f32, end) }
+        })
         .collect()
 }
 

@@ -12,7 +12,8 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence as PreSequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{
-    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, SplitDelimiterBehavior, TokenizerImpl,
+    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, SplitDelimiterBehavior,
+    TokenizerImpl,
 };
 
 use crate::checkpoint::Files;
@@ -25,7 +26,7 @@ const WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|
 type Bpe = TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 /// Turns a prompt into the token ids of a CLIP text encoder.
-pub struct ClipTokenizer {
+pub(crate) struct ClipTokenizer {
     bpe: Bpe,
     start: u32,
     end: u32,
@@ -49,7 +50,7 @@ impl ClipTokenizer {
     ///
     /// # Errors
     /// [`Error::File`], [`Error::Config`] or [`Error::Tokenizer`] when a file is missing or wrong.
-    pub fn load(files: &Files, positions: usize) -> Result<Self> {
+    pub(crate) fn load(files: &Files, positions: usize) -> Result<Self> {
         let vocabulary: HashMap<String, u32> = read_json(files, "tokenizer/vocab.json")?;
         let merges = merges(files)?;
         let config: Config = match files.has("tokenizer/tokenizer_config.json") {
@@ -103,7 +104,7 @@ impl ClipTokenizer {
     ///
     /// # Errors
     /// [`Error::Tokenizer`] when the text cannot be cut into words.
-    pub fn tokens(&self, prompt: &str) -> Result<Tokens> {
+    pub(crate) fn tokens(&self, prompt: &str) -> Result<Tokens> {
         let encoding = self.bpe.encode(prompt, false).map_err(broken)?;
         let words = encoding.get_ids();
         let fitting = words.len().min(self.length - 2);
@@ -163,6 +164,7 @@ fn merges(files: &Files) -> Result<Vec<(String, String)>> {
         .collect()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
 fn broken(error: tokenizers::Error) -> Error {
     Error::Tokenizer(error.to_string())
 }

@@ -32,8 +32,6 @@ pub struct Config {
     pub max_count: u32,
     pub timeout_s: u64,
     pub extensions: bool,
-    pub default_steps: u32,
-    pub default_guidance: f64,
 }
 
 impl Config {
@@ -63,11 +61,10 @@ impl Config {
 
     fn model(&self, id: &str) -> Model {
         let treatment = if self.extensions { Treatment::Honoured } else { Treatment::Ignored };
-        let size = Size::new(1024, 1024);
         Model {
             sizes: if self.sizes.is_empty() {
                 let max_pixels = u64::from(MOST_SIDE) * u64::from(MOST_SIDE);
-                Sizes::Range(SizeRange { least_side: 1, most_side: MOST_SIDE, multiple: 1, max_pixels, default: size })
+                Sizes::Range(SizeRange { least_side: 1, most_side: MOST_SIDE, multiple: 1, max_pixels, default: None })
             } else {
                 Sizes::Listed(self.sizes.clone())
             },
@@ -75,13 +72,13 @@ impl Config {
             formats: vec![Format::Png, Format::Jpeg, Format::Webp],
             negative_prompt: treatment,
             seed: treatment,
-            steps: if self.extensions && self.default_steps > 0 {
-                Control::Honoured(Numbers { least: 1, most: 1000, default: self.default_steps })
+            steps: if self.extensions {
+                Control::Honoured(Numbers { least: 1, most: 1000, default: None })
             } else {
                 Control::Ignored
             },
-            guidance: if self.extensions && self.default_guidance > 0.0 {
-                Control::Honoured(Numbers { least: 0.0, most: 100.0, default: self.default_guidance })
+            guidance: if self.extensions {
+                Control::Honoured(Numbers { least: 0.0, most: 100.0, default: None })
             } else {
                 Control::Ignored
             },

@@ -10,7 +10,7 @@ const HI: &str = "aGk=";
 
 fn config(extra: &str) -> Config {
     let defaults = r#""base_url": "http://up.test/v1/", "model": "m", "models": ["openai-images"], "sizes": [],
-        "max_count": 10, "extensions": true, "default_steps": 30, "default_guidance": 7.0"#;
+        "max_count": 10, "extensions": true"#;
     serde_json::from_str(&format!("{{{defaults}, {extra}}}")).unwrap()
 }
 

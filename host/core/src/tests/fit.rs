@@ -19,7 +19,7 @@ fn draft() -> Draft {
 /// A model that treats every control in one way.
 fn with_controls(negative: Control<()>, seed: Control<()>, steps: Control<Numbers<u32>>) -> ModelInfo {
     let guidance = match steps {
-        Control::Honoured(_) => Control::Honoured(Numbers { least: 1.0, most: 20.0, default: 7.5 }),
+        Control::Honoured(_) => Control::Honoured(Numbers { least: 1.0, most: 20.0, default: Some(7.5) }),
         Control::Ignored => Control::Ignored,
         Control::Refused => Control::Refused,
     };
@@ -84,7 +84,7 @@ fn every_control_that_is_refused_refuses_the_request() {
 fn request_that_sets_nothing_fits_every_model_without_a_note() {
     for (control, seed) in [(Control::Ignored, None), (Control::Refused, None), (Control::Honoured(()), Some(SEED))] {
         let numbers = match control {
-            Control::Honoured(()) => Control::Honoured(Numbers { least: 1, most: 9, default: 4 }),
+            Control::Honoured(()) => Control::Honoured(Numbers { least: 1, most: 9, default: Some(4) }),
             Control::Ignored => Control::Ignored,
             Control::Refused => Control::Refused,
         };

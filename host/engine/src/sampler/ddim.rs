@@ -1,10 +1,9 @@
-//! DDIM (Song et al. 2020) without added noise: a deterministic walk over timesteps.
+//! DDIM (Song et al. 2020): a walk over timesteps, deterministic unless `eta` asks for noise.
 //!
-//! Defined by diffusers' `DDIMScheduler` with `eta = 0`.
+//! Defined by diffusers' `DDIMScheduler`.
 
 use super::{Sampler, SamplerKind, Walk};
 use crate::error::Result;
-use crate::rng::TorchGenerator;
 use crate::schedule::{Prediction, Schedule, Spacing};
 
 pub(super) const KIND: SamplerKind = SamplerKind {
@@ -20,6 +19,7 @@ pub(super) const KIND: SamplerKind = SamplerKind {
 struct Ddim {
     prediction: Prediction,
     clip: Option<f64>,
+    eta: f64,
     timesteps: Vec<f64>,
     /// The share of signal before and after each step.
     alphas: Vec<(f64, f64)>,
@@ -37,7 +37,19 @@ fn begin(schedule: &Schedule, walk: &Walk) -> Result<Box<dyn Sampler>> {
         })
         .collect();
     let config = schedule.config();
-    Ok(Box::new(Ddim { prediction: config.prediction, clip: config.clip_sample, timesteps, alphas }))
+    Ok(Box::new(Ddim { prediction: config.prediction, clip: config.clip_sample, eta: walk.eta, timesteps, alphas }))
+}
+
+impl Ddim {
+    fn clean_one(&self, alpha: f64, latent: f64, predicted: f64) -> f64 {
+        let (signal, spread) = (alpha.sqrt(), (1.0 - alpha).sqrt());
+        let clean = match self.prediction {
+            Prediction::Epsilon => (latent - spread * predicted) / signal,
+            Prediction::Velocity => signal * latent - spread * predicted,
+            Prediction::Sample => predicted,
+        };
+        self.clip.map_or(clean, |bound| clean.clamp(-bound, bound))
+    }
 }
 
 impl Sampler for Ddim {
@@ -57,21 +69,29 @@ impl Sampler for Ddim {
         1.0
     }
 
-    fn step(&mut self, step: usize, latents: &mut [f32], predicted: &[f32], _noise: &mut TorchGenerator) {
+    fn clean(&self, step: usize, latents: &[f32], predicted: &[f32], clean: &mut [f32]) {
+        let (alpha, _) = self.alphas[step];
+        for ((clean, latent), output) in clean.iter_mut().zip(latents).zip(predicted) {
+            *clean = self.clean_one(alpha, f64::from(*latent), f64::from(*output)) as f32;
+        }
+    }
+
+    fn step(&mut self, step: usize, latents: &mut [f32], predicted: &[f32], noise: &mut dyn FnMut(usize) -> Vec<f32>) {
         let (alpha, next) = self.alphas[step];
-        let (signal, noise) = (alpha.sqrt(), (1.0 - alpha).sqrt());
-        let (next_signal, next_noise) = (next.sqrt(), (1.0 - next).sqrt());
-        for (latent, output) in latents.iter_mut().zip(predicted) {
+        let (signal, spread) = (alpha.sqrt(), (1.0 - alpha).sqrt());
+        let added = self.eta * ((1.0 - next) / (1.0 - alpha) * (1.0 - alpha / next)).max(0.0).sqrt();
+        let (next_signal, next_spread) = (next.sqrt(), (1.0 - next - added * added).max(0.0).sqrt());
+        let fresh = if self.eta > 0.0 { noise(latents.len()) } else { Vec::new() };
+        for (index, (latent, output)) in latents.iter_mut().zip(predicted).enumerate() {
             let (x, y) = (f64::from(*latent), f64::from(*output));
-            let (mut clean, epsilon) = match self.prediction {
-                Prediction::Epsilon => ((x - noise * y) / signal, y),
-                Prediction::Velocity => (signal * x - noise * y, signal * y + noise * x),
-                Prediction::Sample => (y, (x - signal * y) / noise),
+            let clean = self.clean_one(alpha, x, y);
+            let epsilon = match self.prediction {
+                Prediction::Epsilon => y,
+                Prediction::Velocity => signal * y + spread * x,
+                Prediction::Sample => (x - signal * y) / spread,
             };
-            if let Some(bound) = self.clip {
-                clean = clean.clamp(-bound, bound);
-            }
-            *latent = (next_signal * clean + next_noise * epsilon) as f32;
+            let fresh = fresh.get(index).copied().map_or(0.0, f64::from);
+            *latent = (next_signal * clean + next_spread * epsilon + added * fresh) as f32;
         }
     }
 }

@@ -2,9 +2,8 @@
 //!
 //! Defined by diffusers' `EulerDiscreteScheduler`.
 
-use super::{Sampler, SamplerKind, Walk, clean, levels};
+use super::{Sampler, SamplerKind, Walk, all_clean, clean, levels};
 use crate::error::Result;
-use crate::rng::TorchGenerator;
 use crate::schedule::{Levels, Prediction, Schedule, Spacing};
 
 pub(super) const KIND: SamplerKind = SamplerKind {
@@ -45,7 +44,11 @@ impl Sampler for Euler {
         self.levels.sigmas[step].hypot(1.0).recip()
     }
 
-    fn step(&mut self, step: usize, latents: &mut [f32], predicted: &[f32], _noise: &mut TorchGenerator) {
+    fn clean(&self, step: usize, latents: &[f32], predicted: &[f32], clean: &mut [f32]) {
+        all_clean(self.prediction, self.levels.sigmas[step], latents, predicted, clean);
+    }
+
+    fn step(&mut self, step: usize, latents: &mut [f32], predicted: &[f32], _noise: &mut dyn FnMut(usize) -> Vec<f32>) {
         let (sigma, next) = (self.levels.sigmas[step], self.levels.sigmas[step + 1]);
         for (latent, output) in latents.iter_mut().zip(predicted) {
             let x = f64::from(*latent);

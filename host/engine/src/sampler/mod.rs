@@ -11,7 +11,6 @@ mod euler;
 mod euler_ancestral;
 
 use crate::error::{Error, Result};
-use crate::rng::TorchGenerator;
 use crate::schedule::{Curve, Levels, NoiseConfig, Prediction, Schedule, Spacing};
 
 /// Every sampler there is. Adding one is its file and its line here.
@@ -31,8 +30,12 @@ pub trait Sampler: Send {
     /// What the latents are multiplied with before the network sees them at a step.
     fn input_scale(&self, step: usize) -> f64;
 
-    /// Moves the latents one step, given what the network predicted for them. Solvers that add noise draw it from `noise`.
-    fn step(&mut self, step: usize, latents: &mut [f32], predicted: &[f32], noise: &mut TorchGenerator);
+    /// The clean latents that a prediction stands for, into `clean`: what previews show.
+    fn clean(&self, step: usize, latents: &[f32], predicted: &[f32], clean: &mut [f32]);
+
+    /// Moves the latents one step, given what the network predicted for them. Solvers that add noise draw it from `noise`,
+    /// as much as there are latents.
+    fn step(&mut self, step: usize, latents: &mut [f32], predicted: &[f32], noise: &mut dyn FnMut(usize) -> Vec<f32>);
 }
 
 /// What is known of a sampler before a run: its names and how to begin.
@@ -55,7 +58,7 @@ pub struct SamplerKind {
 }
 
 /// The walk asked of a sampler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Walk {
     /// Number of steps.
     pub steps: usize,
@@ -63,6 +66,8 @@ pub struct Walk {
     pub spacing: Spacing,
     /// How the noise falls between the ends.
     pub curve: Curve,
+    /// How much noise DDIM adds at each step: 0 none, 1 as much as DDPM. The others take no notice.
+    pub eta: f64,
 }
 
 /// A sampler and the schedule it is to walk, settled from names and the model's own description.
@@ -83,8 +88,8 @@ impl Choice {
     ///
     /// # Errors
     /// [`Error::Noise`] when the number of steps is not possible.
-    pub fn begin(&self, schedule: &Schedule, steps: usize) -> Result<Box<dyn Sampler>> {
-        (self.kind.begin)(schedule, &Walk { steps, spacing: self.spacing, curve: self.curve })
+    pub fn begin(&self, schedule: &Schedule, steps: usize, eta: f64) -> Result<Box<dyn Sampler>> {
+        (self.kind.begin)(schedule, &Walk { steps, spacing: self.spacing, curve: self.curve, eta })
     }
 
     /// The name of the curve, as the metadata gives it.
@@ -203,10 +208,15 @@ fn unknown(what: &'static str, name: &str, allowed: &[&str]) -> Error {
 fn clean(prediction: Prediction, latent: f64, predicted: f64, sigma: f64) -> f64 {
     match prediction {
         Prediction::Epsilon => latent - sigma * predicted,
-        Prediction::Velocity => {
-            predicted * (-sigma / (sigma * sigma + 1.0).sqrt()) + latent / (sigma * sigma + 1.0)
-        }
+        Prediction::Velocity => predicted * (-sigma / (sigma * sigma + 1.0).sqrt()) + latent / (sigma * sigma + 1.0),
         Prediction::Sample => predicted,
+    }
+}
+
+/// [`clean`] for all latents.
+fn all_clean(prediction: Prediction, sigma: f64, latents: &[f32], predicted: &[f32], clean_latents: &mut [f32]) {
+    for ((clean_latent, latent), output) in clean_latents.iter_mut().zip(latents).zip(predicted) {
+        *clean_latent = clean(prediction, f64::from(*latent), f64::from(*output), sigma) as f32;
     }
 }
 

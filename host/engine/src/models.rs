@@ -1,0 +1,180 @@
+//! The models there are: those in a folder, each in the diffusers layout, and the demo model compiled into the program.
+//!
+//! Finding a model reads its JSON files only. Beside those an `easel.json` may say what diffusers has no place for; its keys
+//! are those of [`Extras`], and others are refused. A folder that cannot be used is told by name and reason, and hides no
+//! other.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use easel_core::{Control, Determinism, ImageFormat, ModelInfo, ModelOption, Numbers, Size, SizeRule, Task};
+use serde::Deserialize;
+
+use crate::checkpoint::Files;
+use crate::config::read_json;
+use crate::error::{Error, Result};
+use crate::family::{self, Facts, Family};
+
+/// The id of the model compiled into the program.
+pub const BUILT_IN: &str = "shapes";
+
+/// The most pictures of one request.
+const MAX_COUNT: u32 = 10;
+
+/// The longest side a picture is made or enlarged to.
+const MAX_SIDE: u32 = 4096;
+
+/// The most pixels a picture is made with, and enlarged to.
+const MAX_PIXELS: u64 = 4 * 1024 * 1024;
+
+/// A model that was found.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// What is told of it.
+    pub(crate) info: Arc<ModelInfo>,
+    pub(crate) family: &'static Family,
+    pub(crate) facts: Facts,
+    pub(crate) files: Files,
+    /// Whether it makes its native size only, and other sizes are made from that.
+    pub(crate) fixed_size: bool,
+}
+
+/// What `easel.json` beside a model's files may say.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Extras {
+    /// The name people read; otherwise the folder's.
+    pub name: Option<String>,
+    /// Whether it makes only the size it was trained on.
+    pub fixed_size: bool,
+    /// Steps, when a request names none; otherwise 30.
+    pub steps: Option<u32>,
+    /// Guidance scale, when a request names none; otherwise 7.5.
+    pub guidance: Option<f64>,
+}
+
+/// A folder that looks like a model and cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The folder's name.
+    pub id: String,
+    /// Why it cannot be used.
+    pub reason: String,
+}
+
+/// The demo model.
+pub(crate) fn built_in() -> Result<Entry> {
+    Entry::read(BUILT_IN, Files::Embedded(SHAPES))
+}
+
+/// Every model in a folder, by name. A folder that does not exist holds none.
+pub(crate) fn in_folder(folder: &Path) -> Result<(Vec<Entry>, Vec<Problem>)> {
+    let unreadable = |source| Error::Folder { folder: folder.to_owned(), source };
+    let mut names = Vec::new();
+    match std::fs::read_dir(folder) {
+        Ok(list) => {
+            for item in list {
+                let item = item.map_err(unreadable)?;
+                let looks_like_one = item.path().join("model_index.json").is_file();
+                names.extend(item.file_name().into_string().ok().filter(|_| looks_like_one));
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(unreadable(error)),
+    }
+    names.sort_unstable();
+    let (mut entries, mut problems) = (Vec::new(), Vec::new());
+    for id in names {
+        match Entry::read(&id, Files::Folder(folder.join(&id))) {
+            Ok(entry) => entries.push(entry),
+            Err(error) => problems.push(Problem { id, reason: error.to_string() }),
+        }
+    }
+    Ok((entries, problems))
+}
+
+impl Entry {
+    /// Reads what a model says about itself.
+    pub(crate) fn read(id: &str, files: Files) -> Result<Self> {
+        let family = family::of(&files)?;
+        let facts = (family.describe)(&files)?;
+        let extras: Extras = match files.has("easel.json") {
+            true => read_json(&files, "easel.json")?,
+            false => Extras::default(),
+        };
+        Ok(Self::new(id, family, facts, files, extras))
+    }
+
+    /// Whether another reading of the folder found the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.info == other.info && self.facts == other.facts && self.fixed_size == other.fixed_size
+    }
+
+    pub(crate) fn new(id: &str, family: &'static Family, facts: Facts, files: Files, extras: Extras) -> Self {
+        let info = ModelInfo {
+            id: id.to_owned(),
+            name: extras.name.unwrap_or_else(|| id.to_owned()),
+            family: family.name.to_owned(),
+            tasks: vec![Task::TextToImage],
+            sizes: sizes(&facts, extras.fixed_size),
+            max_count: MAX_COUNT,
+            formats: ImageFormat::ALL.to_vec(),
+            negative_prompt: Control::Honoured(()),
+            seed: Control::Honoured(()),
+            steps: Control::Honoured(Numbers { least: 1, most: 200, default: Some(extras.steps.unwrap_or(30)) }),
+            guidance: Control::Honoured(Numbers { least: 0.0, most: 30.0, default: Some(extras.guidance.unwrap_or(7.5)) }),
+            // Any name: samplers have many, and the engine refuses the unknown with the list.
+            samplers: Control::Honoured(Vec::new()),
+            options: ["clip_skip", "eta", "schedule"]
+                .map(|name| ModelOption { name: name.to_owned(), values: Vec::new() })
+                .to_vec(),
+            determinism: Determinism::Exact,
+            price: None,
+        };
+        Self { info: Arc::new(info), family, facts, files, fixed_size: extras.fixed_size }
+    }
+}
+
+fn sizes(facts: &Facts, fixed_size: bool) -> SizeRule {
+    let (width, height) = facts.native;
+    match Size::new(width, height) {
+        Some(native) if fixed_size => SizeRule::Range {
+            least_side: 16,
+            most_side: MAX_SIDE,
+            multiple: 1,
+            max_pixels: MAX_PIXELS,
+            default: Some(native),
+        },
+        Some(native) => SizeRule::Range {
+            least_side: facts.multiple.max(1) * 4,
+            most_side: 2048,
+            multiple: facts.multiple.max(1),
+            max_pixels: MAX_PIXELS,
+            default: Some(native),
+        },
+        None => SizeRule::Listed(Vec::new()),
+    }
+}
+
+macro_rules! shapes {
+    ($($file:literal),* $(,)?) => {
+        &[$(($file, include_bytes!(concat!("../models/shapes/", $file)))),*]
+    };
+}
+
+/// The demo model's files, which travel in the program.
+const SHAPES: &[(&str, &[u8])] = shapes![
+    "easel.json",
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "tokenizer/merges.txt",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/vocab.json",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+];
