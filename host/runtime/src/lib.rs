@@ -1,1 +1,72 @@
-//! .
+//! Plugins: WebAssembly components loaded, granted, run and replaced. The only crate that names wasmtime.
+//!
+//! [`Runtime::start`] watches a folder. Of every component in it, the loader (`loader.rs`, one thread) makes a generation
+//! (`plugin.rs`) and swaps it into the registry; a file that cannot be loaded changes nothing that serves. The server
+//! asks for the [`backends`](Runtime::backends) and [`transformers`](Runtime::transformers) of the moment, which are
+//! core's seams (`adapter.rs`, `transformer.rs`).
+//!
+//! A call (`call.rs`) gets a fresh instance with its own store (`state.rs`), on threads that only guests use, within the
+//! limits of `budget.rs` and [`HostLimits`]. What a guest can do is `host/`, interface by interface as in `wit/`; what
+//! leaves the machine passes `door/`.
+//!
+//! This crate knows no HTTP dialect and no provider, reads neither environment nor config files, and opens no connection
+//! but the door's.
+
+mod runtime;
+
+mod config;
+mod registry;
+
+mod folder;
+mod loader;
+mod slot;
+
+mod component;
+mod engine;
+mod manifest;
+mod models;
+mod plugin;
+mod refusal;
+
+mod adapter;
+mod call;
+mod transformer;
+
+mod bindings;
+mod budget;
+mod fault;
+mod log;
+mod state;
+
+mod door;
+mod host;
+mod json;
+mod pixels;
+mod splice;
+
+pub use config::{HostLimits, PluginSettings, RuntimeConfig, Secret};
+pub use registry::{PluginState, PluginStatus};
+pub use runtime::Runtime;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+/// What a plugin is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PluginKind {
+    /// It is a backend.
+    Adapter,
+    /// It edits requests.
+    Transformer,
+}
+
+impl PluginKind {
+    /// The name in manifests and lists.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Adapter => "adapter",
+            Self::Transformer => "transformer",
+        }
+    }
+}

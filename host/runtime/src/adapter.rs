@@ -1,0 +1,155 @@
+//! An adapter plugin as a backend.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use easel_core::{
+    Backend, Context, Error, ErrorKind, Image, Job, Made, ModelInfo, Note, NoteKind, Output, ParamNames, Readiness,
+    Result, Size,
+};
+use wasmtime::component::Resource;
+
+use crate::bindings::easel::plugin::types::PluginError;
+use crate::call::{Surroundings, call_context, while_wanted};
+use crate::fault::{callers_word, clean, of_value};
+use crate::host::{CallProgress, ImageRequest, ImageResult};
+use crate::plugin::Plugin;
+use crate::refusal::Refusal;
+use crate::{models, pixels};
+
+/// The most time that an adapter may take to name its models.
+const MODELS_TIME: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// One generation of an adapter. A snapshot that holds it goes on using it after the next one came.
+pub(crate) struct Adapter(pub(crate) Arc<Plugin>);
+
+#[async_trait]
+impl Backend for Adapter {
+    fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    fn models(&self) -> Vec<Arc<ModelInfo>> {
+        self.0.models().to_vec()
+    }
+
+    fn readiness(&self) -> Readiness {
+        match &self.0.not_ready {
+            Some(reason) => Readiness::NotReady(reason.clone()),
+            None => Readiness::Ready,
+        }
+    }
+
+    async fn generate(&self, context: &Context, job: Job) -> Result<Output> {
+        let Job { request, model, permit } = job;
+        let names = request.names();
+        let (size, format, quality) = (request.size, request.format, request.compression);
+        let called = call_context(context, self.0.limits.wall);
+        let request = ImageRequest { request, model: Some(model.id.clone()) };
+        let compiled = Arc::clone(&self.0.compiled);
+        let call = self.0.call(
+            Surroundings::of(context, Some(permit.clone())),
+            Box::new(move |store, instance| {
+                Box::pin(async move {
+                    let guest = compiled.linked.exports.adapter()?.load(&mut *store, instance)?;
+                    let request = store.data_mut().table.push(request)?;
+                    let progress = store.data_mut().table.push(CallProgress)?;
+                    let (request, progress) =
+                        (Resource::new_borrow(request.rep()), Resource::new_borrow(progress.rep()));
+                    let answer = guest.call_generate(&mut *store, &called, request, progress).await?;
+                    Ok(match answer {
+                        Ok(result) => Ok(store.data_mut().table.delete(result)?),
+                        Err(error) => Err(of_value(error, store.data(), names)),
+                    })
+                })
+            }),
+        );
+        while_wanted(context, async {
+            let result = call.await??;
+            let asked = Asked { size, format, quality, names };
+            let id = Arc::clone(&self.0.id);
+            // Reading and converting pictures is slow, and the permit stands for that work as well.
+            let work = move || {
+                let _permit = permit;
+                output(&id, result, &asked)
+            };
+            self.0.shared.guests.spawn_blocking(work).await.map_err(|error| {
+                Error::new(ErrorKind::Internal, "the host failed to read a plugin's picture").with_source(error)
+            })?
+        })
+        .await
+    }
+}
+
+struct Asked {
+    size: Option<Size>,
+    format: Option<easel_core::ImageFormat>,
+    quality: Option<u8>,
+    names: &'static ParamNames,
+}
+
+/// What the plugin made, in the words of core: every picture is read, and brought into the format that was asked for.
+fn output(plugin: &str, result: ImageResult, asked: &Asked) -> Result<Output> {
+    let mut notes = notes(result.notes, asked.names);
+    let mut images = Vec::new();
+    for (number, (blob, info)) in result.images.into_iter().enumerate() {
+        let unreadable = |error: String| {
+            let message = format!("picture {number} of plugin {plugin} cannot be read: {}", clean(&error, 200));
+            Error::new(ErrorKind::Upstream, message)
+        };
+        let mut image = pixels::inspect(blob.bytes).map_err(unreadable)?;
+        if let Some(format) = asked.format.filter(|format| *format != image.format) {
+            image = pixels::convert(&image, format, asked.quality).map_err(unreadable)?;
+        }
+        notes.extend(size_note(&image, asked));
+        let revised_prompt = info.revised_prompt.map(|prompt| clean(&prompt, easel_core::MAX_PROMPT_CHARS));
+        images.push(Made { image, seed: info.seed, revised_prompt });
+    }
+    notes.dedup();
+    Ok(Output { images, notes, cost: result.cost, usage: result.usage })
+}
+
+fn size_note(image: &Image, asked: &Asked) -> Option<Note> {
+    let size = asked.size.filter(|size| *size != image.size)?;
+    let message = format!("the backend made {}, not {size}", image.size);
+    Some(Note::about(NoteKind::Adjusted, asked.names.size, message))
+}
+
+/// A plugin's notes, with the parameters in the caller's words.
+pub(crate) fn notes(notes: Vec<(Option<String>, String)>, names: &'static ParamNames) -> Vec<Note> {
+    let note = |(param, message): (Option<String>, String)| match param {
+        Some(param) => Note::about(NoteKind::Adjusted, callers_word(names, &param), message),
+        None => Note::general(NoteKind::Adjusted, message),
+    };
+    notes.into_iter().map(note).collect()
+}
+
+/// A transformer's own pictures, taken as they are.
+pub(crate) fn answered(plugin: &str, result: ImageResult, names: &'static ParamNames) -> Result<Output> {
+    output(plugin, result, &Asked { size: None, format: None, quality: None, names })
+}
+
+impl Plugin {
+    /// Asks an adapter for its models.
+    pub(crate) async fn ask_models(self: &Arc<Self>) -> Result<Vec<Arc<ModelInfo>>, Refusal> {
+        let answer = self.models_json().await.map_err(|error| Refusal::new(error.message()))?;
+        let json =
+            answer.map_err(|error| Refusal::new(format!("it names no models: {}", clean(&error.message, 500))))?;
+        models::parse(&json)
+            .map_err(|error| Refusal::new(format!("its models are not as wit/schema/models.json says: {error}")))
+    }
+
+    async fn models_json(self: &Arc<Self>) -> Result<Result<String, PluginError>> {
+        let compiled = Arc::clone(&self.compiled);
+        self.call(
+            Surroundings::of_the_host(MODELS_TIME),
+            Box::new(move |store, instance| {
+                Box::pin(async move {
+                    let guest = compiled.linked.exports.adapter()?.load(&mut *store, instance)?;
+                    guest.call_models(&mut *store).await
+                })
+            }),
+        )
+        .await
+    }
+}

@@ -1,0 +1,159 @@
+//! What a call may use up: processor time and memory. Both are counted here, because what wasmtime reports when a limit
+//! is hit (an unreachable instruction, an access out of bounds) does not say which.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use wasmtime::ResourceLimiter;
+
+/// The processor time of one call. Waiting does not count: time is taken only while the call is being polled.
+#[derive(Debug)]
+pub(crate) struct CpuBudget {
+    limit: Duration,
+    /// Nanoseconds used up in finished polls.
+    done: AtomicU64,
+    /// The thread's clock when the current poll began; 0 between polls.
+    began: AtomicU64,
+}
+
+impl CpuBudget {
+    pub(crate) fn new(limit: Duration) -> Arc<Self> {
+        Arc::new(Self { limit, done: AtomicU64::new(0), began: AtomicU64::new(0) })
+    }
+
+    pub(crate) fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Whether it is used up. Asked on the thread that polls the call.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.used() > self.limit
+    }
+
+    /// The time used so far. Exact on the thread that polls the call, and between polls.
+    pub(crate) fn used(&self) -> Duration {
+        let done = self.done.load(Ordering::Relaxed);
+        let running = match self.began.load(Ordering::Relaxed) {
+            0 => 0,
+            began => thread_nanos().saturating_sub(began),
+        };
+        Duration::from_nanos(done.saturating_add(running))
+    }
+}
+
+/// The processor time of this thread.
+fn thread_nanos() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let (seconds, nanos) = (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+}
+
+/// Charges every poll of a future to a budget.
+pub(crate) struct Metered<F> {
+    budget: Arc<CpuBudget>,
+    future: Pin<Box<F>>,
+}
+
+impl<F> Metered<F> {
+    pub(crate) fn new(budget: Arc<CpuBudget>, future: F) -> Self {
+        Self { budget, future: Box::pin(future) }
+    }
+}
+
+impl<F: Future> Future for Metered<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let began = thread_nanos().max(1);
+        self.budget.began.store(began, Ordering::Relaxed);
+        let result = self.future.as_mut().poll(context);
+        self.budget.done.fetch_add(thread_nanos().saturating_sub(began), Ordering::Relaxed);
+        self.budget.began.store(0, Ordering::Relaxed);
+        result
+    }
+}
+
+/// Memory and tables of one store, each summed over all that it has.
+#[derive(Debug)]
+pub(crate) struct MemoryLimiter {
+    most_bytes: usize,
+    most_elements: usize,
+    bytes: usize,
+    elements: usize,
+    refused: Option<Refused>,
+}
+
+/// Which limit was hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Memory,
+    Table,
+}
+
+impl MemoryLimiter {
+    pub(crate) fn new(most_bytes: usize, most_elements: usize) -> Self {
+        Self { most_bytes, most_elements, bytes: 0, elements: 0, refused: None }
+    }
+
+    /// The limit that was hit first, if any was.
+    pub(crate) fn refused(&self) -> Option<Refused> {
+        self.refused
+    }
+}
+
+impl ResourceLimiter for MemoryLimiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.bytes.saturating_sub(current).saturating_add(desired);
+        if total > self.most_bytes {
+            self.refused.get_or_insert(Refused::Memory);
+            return Ok(false);
+        }
+        self.bytes = total;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.elements.saturating_sub(current).saturating_add(desired);
+        if total > self.most_elements {
+            self.refused.get_or_insert(Refused::Table);
+            return Ok(false);
+        }
+        self.elements = total;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_summed_over_all_memories() {
+        let mut limiter = MemoryLimiter::new(100, 10);
+        assert!(limiter.memory_growing(0, 60, None).unwrap());
+        assert!(!limiter.memory_growing(0, 60, None).unwrap());
+        assert_eq!(limiter.refused(), Some(Refused::Memory));
+        assert!(limiter.memory_growing(60, 100, None).unwrap());
+        assert!(limiter.table_growing(0, 10, None).unwrap());
+        assert!(!limiter.table_growing(0, 1, None).unwrap());
+    }
+
+    #[test]
+    fn waiting_costs_no_processor_time_and_work_does() {
+        let budget = CpuBudget::new(Duration::from_millis(5));
+        let wait = async { std::thread::sleep(Duration::from_millis(10)) };
+        futures_util::FutureExt::now_or_never(Metered::new(Arc::clone(&budget), wait)).unwrap();
+        assert!(!budget.is_spent(), "{:?}", budget.used());
+        let work = async {
+            while !budget.is_spent() {
+                std::hint::spin_loop();
+            }
+        };
+        futures_util::FutureExt::now_or_never(Metered::new(Arc::clone(&budget), work)).unwrap();
+        assert!(budget.used() > budget.limit());
+    }
+}

@@ -1,0 +1,185 @@
+//! One call into a plugin: a fresh instance, its limits, and its end.
+//!
+//! The call runs as a task of its own on the guests' runtime. Whoever waits for it may go at any time; the task is then
+//! ended at the guest's next tick or wait, and what it holds (permit, slot, store) is given back in that order, reversed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use easel_core::{Context, Error, ErrorKind, Permit, Progress, Result};
+use futures_util::future::BoxFuture;
+use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use wasmtime::Store;
+use wasmtime::component::Instance;
+
+use crate::bindings::easel::plugin::types::CallContext;
+use crate::budget::{CpuBudget, Metered};
+use crate::door::Visits;
+use crate::fault::{Breach, of_trap};
+use crate::host::BlobQuota;
+use crate::log::CallLog;
+use crate::plugin::Plugin;
+use crate::state::{CallState, State, new_store};
+
+/// What surrounds a call.
+pub(crate) struct Surroundings {
+    request_id: String,
+    deadline: Instant,
+    cancellation: CancellationToken,
+    progress: Progress,
+    asker: Asker,
+    permit: Option<Permit>,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    /// A request. It takes one of the slots, and has the network as granted.
+    Request,
+    /// The host itself, for so long. It needs no slot and gives no network.
+    Host(Duration),
+}
+
+impl Surroundings {
+    /// Those of a request. The permit, if there is one, is held until the call has really ended.
+    pub(crate) fn of(context: &Context, permit: Option<Permit>) -> Self {
+        Self {
+            request_id: context.id.as_str().to_owned(),
+            deadline: context.deadline,
+            cancellation: context.cancellation.clone(),
+            progress: context.progress.clone(),
+            asker: Asker::Request,
+            permit,
+        }
+    }
+
+    /// Those of a question that the host asks by itself, without network.
+    pub(crate) fn of_the_host(limit: Duration) -> Self {
+        Self {
+            request_id: "load".to_owned(),
+            deadline: Instant::now() + limit * 2,
+            cancellation: CancellationToken::new(),
+            progress: Progress::new(),
+            asker: Asker::Host(limit),
+            permit: None,
+        }
+    }
+}
+
+/// What is done with an instance. `wasmtime::Error` is a trap; what the plugin answered, errors included, is `T`.
+pub(crate) type Work<T> =
+    Box<dyn for<'a> FnOnce(&'a mut Store<State>, &'a Instance) -> BoxFuture<'a, wasmtime::Result<T>> + Send>;
+
+impl Plugin {
+    /// Calls into a fresh instance.
+    ///
+    /// # Errors
+    /// `PluginFault` for whatever the plugin did wrong, `Overloaded` when too many calls run, `NotReady` once the
+    /// runtime stops.
+    pub(crate) async fn call<T: Send + 'static>(
+        self: &Arc<Self>,
+        surroundings: Surroundings,
+        work: Work<T>,
+    ) -> Result<T> {
+        let slot = match surroundings.asker {
+            Asker::Request => Some(self.slot()?),
+            Asker::Host(_) => None,
+        };
+        let plugin = Arc::clone(self);
+        let task = self.shared.guests.spawn(async move {
+            // In this order, so that the store is dropped first and the permit last.
+            let _permit = surroundings.permit.clone();
+            let _slot = slot;
+            plugin.run(surroundings, work).await
+        });
+        match AbortOnDropHandle::new(task).await {
+            Ok(result) => result,
+            Err(error) if error.is_cancelled() => Err(stopping()),
+            Err(error) => Err(Error::new(ErrorKind::Internal, "the host failed in a plugin's call").with_source(error)),
+        }
+    }
+
+    /// One of the slots for calls, if one is free.
+    fn slot(&self) -> Result<OwnedSemaphorePermit> {
+        Arc::clone(&self.shared.calls).try_acquire_owned().map_err(|error| match error {
+            TryAcquireError::Closed => stopping(),
+            TryAcquireError::NoPermits => {
+                let message = format!("{} plugin calls run, as many as may", self.shared.limits.calls);
+                Error::new(ErrorKind::Overloaded, message).with_retry_after(Duration::from_secs(1))
+            }
+        })
+    }
+
+    async fn run<T>(&self, surroundings: Surroundings, work: Work<T>) -> Result<T> {
+        let wall = match surroundings.asker {
+            Asker::Request => self.limits.wall,
+            Asker::Host(limit) => self.limits.wall.min(limit),
+        };
+        let deadline = surroundings.deadline;
+        let until = deadline.min(Instant::now() + wall);
+        let _ticking = self.shared.ticker.hold();
+        let cpu = CpuBudget::new(self.limits.cpu);
+        let call = self.state_of(surroundings, until);
+        let mut store = new_store(&self.shared.engine, call, &cpu, Arc::clone(&self.hidden));
+        let pre = &self.compiled.linked.pre;
+        let result = {
+            let store = &mut store;
+            let call = async move {
+                // Instantiation runs code of the guest too.
+                let instance = pre.instantiate_async(&mut *store).await?;
+                work(store, &instance).await
+            };
+            timeout_at(until, Metered::new(Arc::clone(&cpu), call)).await
+        };
+        match result {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(of_trap(&self.id, &error, store.data())),
+            Err(_) if Instant::now() >= deadline => {
+                Err(Error::new(ErrorKind::Timeout, "the deadline of the request passed"))
+            }
+            Err(_) => Err(of_trap(&self.id, &Breach::Wall(wall).into(), store.data())),
+        }
+    }
+
+    fn state_of(&self, surroundings: Surroundings, deadline: Instant) -> CallState {
+        let Surroundings { request_id, cancellation, progress, asker, .. } = surroundings;
+        CallState {
+            plugin: Arc::clone(&self.id),
+            config: Arc::clone(&self.config),
+            door: self.door.clone().filter(|_| asker == Asker::Request),
+            credentials: Arc::clone(&self.credentials),
+            visits: Arc::new(Visits::default()),
+            blobs: BlobQuota::new(self.limits.blob_bytes),
+            log: CallLog::new(Arc::clone(&self.id), request_id, &self.limits),
+            limits: Arc::clone(&self.limits),
+            deadline,
+            cancellation,
+            progress,
+        }
+    }
+}
+
+fn stopping() -> Error {
+    Error::new(ErrorKind::NotReady, "the plugins are stopping")
+}
+
+/// What a plugin is told about its call.
+pub(crate) fn call_context(context: &Context, wall: Duration) -> CallContext {
+    let left = context.deadline.saturating_duration_since(Instant::now()).min(wall);
+    CallContext {
+        request_id: context.id.as_str().to_owned(),
+        deadline: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
+    }
+}
+
+/// Waits for a call, or for the caller to go; the call is then dropped with all that it holds.
+pub(crate) async fn while_wanted<T>(context: &Context, call: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        biased;
+        () = context.cancellation.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the caller has gone")),
+        result = call => result,
+    }
+}

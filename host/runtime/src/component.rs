@@ -1,0 +1,270 @@
+//! Components: their manifest section, what they may import, and how they are compiled and linked.
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use wasmparser::{Parser, Payload};
+use wasmtime::Engine;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker, LinkerInstance, ResourceType};
+use wasmtime_wasi::WasiView as _;
+use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
+use wasmtime_wasi::p2::bindings::{cli, random};
+use wasmtime_wasi::random::WasiRandom;
+
+use crate::PluginKind;
+use crate::bindings::easel::plugin::{blobs, fetch, host, images, request_edit, types};
+use crate::bindings::exports::easel::plugin::{backend, transform};
+use crate::manifest::{CONTRACT, SECTION};
+use crate::refusal::Refusal;
+use crate::state::State;
+
+/// Linked, but every function ends the call: the standard libraries of most languages import them unasked.
+const STUBBED: [&str; 2] = ["wasi:filesystem/", "wasi:sockets/"];
+
+/// What both kinds may import.
+const SHARED: [&str; 9] = [
+    "easel:plugin/types@",
+    "easel:plugin/host@",
+    "easel:plugin/blobs@",
+    "easel:plugin/images@",
+    "wasi:io/",
+    "wasi:clocks/monotonic-clock@",
+    "wasi:clocks/wall-clock@",
+    "wasi:random/",
+    "wasi:cli/",
+];
+
+/// What a file is, as far as its outermost bytes tell.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// A whole component, with the manifest that is embedded in it, if one is.
+    Component(Option<String>),
+    /// Something else, or a part of a component: it may be still being written.
+    Broken(String),
+}
+
+/// Looks at a file. Nothing is compiled.
+pub(crate) fn shape(bytes: &[u8]) -> Result<Shape, Refusal> {
+    if !Parser::is_component(bytes) {
+        let what = if Parser::is_core_wasm(bytes) { "a core module, not a component" } else { "not WebAssembly" };
+        return Ok(Shape::Broken(format!("it is {what}: build it with --target wasm32-wasip2")));
+    }
+    let mut manifest: Option<&[u8]> = None;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload {
+            Ok(Payload::CustomSection(section)) if section.name() == SECTION => match manifest {
+                Some(first) if first != section.data() => {
+                    return Err(Refusal::new(format!("it has two different sections {SECTION:?}")));
+                }
+                Some(_) | None => manifest = Some(section.data()),
+            },
+            Ok(_) => {}
+            Err(error) => return Ok(Shape::Broken(format!("it is not a whole component: {}", error.message()))),
+        }
+    }
+    let text = manifest.map(|bytes| {
+        String::from_utf8(bytes.to_vec()).map_err(|_| Refusal::new(format!("its section {SECTION:?} is not text")))
+    });
+    Ok(Shape::Component(text.transpose()?))
+}
+
+/// A component, compiled and linked.
+pub(crate) struct Linked {
+    pub(crate) pre: InstancePre<State>,
+    pub(crate) exports: Exports,
+}
+
+/// How the calls into a plugin are found.
+pub(crate) enum Exports {
+    Adapter(backend::GuestIndices),
+    Transformer(transform::GuestIndices),
+}
+
+impl Exports {
+    pub(crate) fn adapter(&self) -> wasmtime::Result<&backend::GuestIndices> {
+        match self {
+            Self::Adapter(indices) => Ok(indices),
+            Self::Transformer(_) => Err(wasmtime::format_err!("a transformer was called as an adapter")),
+        }
+    }
+
+    pub(crate) fn transformer(&self) -> wasmtime::Result<&transform::GuestIndices> {
+        match self {
+            Self::Transformer(indices) => Ok(indices),
+            Self::Adapter(_) => Err(wasmtime::format_err!("an adapter was called as a transformer")),
+        }
+    }
+}
+
+/// The functions of the host for each kind of plugin, and the threads that compile.
+pub(crate) struct Linkers {
+    adapter: Linker<State>,
+    transformer: Linker<State>,
+    /// Half the processors. The pool that every process has is the engine's.
+    compilers: ThreadPool,
+}
+
+impl Linkers {
+    pub(crate) fn new(engine: &Engine) -> wasmtime::Result<Self> {
+        let mut shared = Linker::new(engine);
+        link_wasi(&mut shared)?;
+        types::add_to_linker::<State, HasSelf<State>>(&mut shared, |state| state)?;
+        host::add_to_linker::<State, HasSelf<State>>(&mut shared, |state| state)?;
+        blobs::add_to_linker::<State, HasSelf<State>>(&mut shared, |state| state)?;
+        images::add_to_linker::<State, HasSelf<State>>(&mut shared, |state| state)?;
+        let mut adapter = shared.clone();
+        fetch::add_to_linker::<State, HasSelf<State>>(&mut adapter, |state| state)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut adapter)?;
+        let mut transformer = shared;
+        request_edit::add_to_linker::<State, HasSelf<State>>(&mut transformer, |state| state)?;
+        let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() / 2).max(1);
+        let compilers =
+            ThreadPoolBuilder::new().num_threads(threads).thread_name(|_| "easel-plugin-compile".into()).build()?;
+        Ok(Self { adapter, transformer, compilers })
+    }
+
+    /// Checks, compiles and links a component. Takes about a millisecond for each KiB of code.
+    pub(crate) fn link(&self, engine: &Engine, bytes: &[u8], kind: PluginKind) -> Result<Linked, Refusal> {
+        let broken = |what: &str, error: &wasmtime::Error| Refusal::new(format!("{what}: {}", error.root_cause()));
+        let compile = || self.compilers.install(|| Component::from_binary(engine, bytes));
+        // A component that makes the compiler panic is a bad one; the loader lives on.
+        let component = std::panic::catch_unwind(std::panic::AssertUnwindSafe(compile))
+            .map_err(|_| Refusal::new("the compiler fails on it"))?;
+        let component = component.map_err(|error| broken("it does not compile", &error))?;
+        check_imports(engine, &component, kind)?;
+        let mut linker = match kind {
+            PluginKind::Adapter => self.adapter.clone(),
+            PluginKind::Transformer => self.transformer.clone(),
+        };
+        stub(engine, &mut linker, &component).map_err(|error| broken("it cannot be linked", &error))?;
+        let pre = linker.instantiate_pre(&component).map_err(|error| {
+            broken(&format!("it wants what contract {CONTRACT} does not have"), &error)
+                .with_fix(format!("rebuild it with easel-sdk {CONTRACT}"))
+        })?;
+        let missing = |interface: &str| {
+            Refusal::new(format!(
+                "it is of kind {:?} and does not export easel:plugin/{interface}@{CONTRACT}",
+                kind.name()
+            ))
+        };
+        let exports = match kind {
+            PluginKind::Adapter => Exports::Adapter(backend::GuestIndices::new(&pre).map_err(|_| missing("backend"))?),
+            PluginKind::Transformer => {
+                Exports::Transformer(transform::GuestIndices::new(&pre).map_err(|_| missing("transform"))?)
+            }
+        };
+        Ok(Linked { pre, exports })
+    }
+}
+
+/// What the standard libraries need to work at all: no files, no sockets, no environment.
+fn link_wasi(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
+    random::insecure_seed::add_to_linker::<State, WasiRandom>(linker, |state| state.ctx().ctx.random())?;
+    random::insecure::add_to_linker::<State, WasiRandom>(linker, |state| state.ctx().ctx.random())?;
+    cli::environment::add_to_linker::<State, WasiCli>(linker, State::cli)?;
+    cli::exit::add_to_linker::<State, WasiCli>(linker, State::cli)?;
+    cli::terminal_input::add_to_linker::<State, WasiCli>(linker, State::cli)?;
+    cli::terminal_output::add_to_linker::<State, WasiCli>(linker, State::cli)?;
+    cli::terminal_stdin::add_to_linker::<State, WasiCli>(linker, State::cli)?;
+    cli::terminal_stdout::add_to_linker::<State, WasiCli>(linker, State::cli)?;
+    cli::terminal_stderr::add_to_linker::<State, WasiCli>(linker, State::cli)
+}
+
+/// Refuses what a plugin of this kind has no business with, naming it.
+fn check_imports(engine: &Engine, component: &Component, kind: PluginKind) -> Result<(), Refusal> {
+    let own: &[&str] = match kind {
+        PluginKind::Adapter => &["easel:plugin/fetch@", "wasi:http/types@", "wasi:http/outgoing-handler@"],
+        PluginKind::Transformer => &["easel:plugin/request-edit@"],
+    };
+    for (name, _) in component.component_type().imports(engine) {
+        let is_known = SHARED.iter().chain(own).chain(&STUBBED).any(|known| name.starts_with(known));
+        let version =
+            name.strip_prefix("easel:plugin/").and_then(|name| name.split_once('@')).map(|(_, version)| version);
+        match version {
+            Some(version) if !version.starts_with(&format!("{CONTRACT}.")) => {
+                return Err(Refusal::new(format!(
+                    "it is built for easel:plugin@{version}, this host speaks {CONTRACT}"
+                ))
+                .with_fix(format!("rebuild it with easel-sdk {CONTRACT}")));
+            }
+            _ if !is_known => {
+                return Err(Refusal::new(format!(
+                    "it imports {name}, which plugins of kind {:?} do not get",
+                    kind.name()
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Defines what is linked but not available. A resource is defined only where it is first met: elsewhere it is the same
+/// one by another name, which `Linker::define_unknown_imports_as_traps` does not know.
+fn stub(engine: &Engine, linker: &mut Linker<State>, component: &Component) -> wasmtime::Result<()> {
+    let mut seen = Vec::new();
+    for (name, import) in component.component_type().imports(engine) {
+        let ComponentItem::ComponentInstance(instance) = &import.ty else { continue };
+        let is_stubbed = STUBBED.iter().any(|prefix| name.starts_with(prefix));
+        let mut stubs = if is_stubbed { Some(linker.instance(name)?) } else { None };
+        for (item, export) in instance.exports(engine) {
+            match &export.ty {
+                ComponentItem::Resource(resource) if !seen.contains(resource) => {
+                    seen.push(*resource);
+                    if let Some(stubs) = &mut stubs {
+                        stubs.resource(item, ResourceType::host::<()>(), |_, _| Ok(()))?;
+                    }
+                }
+                ComponentItem::ComponentFunc(_) => {
+                    if let Some(stubs) = &mut stubs {
+                        stub_function(stubs, name, item)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn stub_function(stubs: &mut LinkerInstance<'_, State>, interface: &str, function: &str) -> wasmtime::Result<()> {
+    let full = format!("{interface}#{function}");
+    stubs.func_new(function, move |_, _, _, _| Err(wasmtime::format_err!("{full} is not available to plugins")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    fn with_section(manifest: &str) -> Vec<u8> {
+        let mut bytes = EMPTY.to_vec();
+        let length = |length: usize| u8::try_from(length).unwrap();
+        bytes.extend([0, length(1 + SECTION.len() + manifest.len()), length(SECTION.len())]);
+        bytes.extend(SECTION.bytes().chain(manifest.bytes()));
+        bytes
+    }
+
+    #[test]
+    fn manifest_is_found_in_its_section() {
+        assert_eq!(shape(EMPTY).unwrap(), Shape::Component(None));
+        assert_eq!(shape(&with_section("[plugin]")).unwrap(), Shape::Component(Some("[plugin]".to_owned())));
+        let mut two = with_section("a");
+        two.extend_from_slice(&with_section("a")[EMPTY.len()..]);
+        assert_eq!(shape(&two).unwrap(), Shape::Component(Some("a".to_owned())));
+        two.extend_from_slice(&with_section("b")[EMPTY.len()..]);
+        assert!(shape(&two).unwrap_err().to_string().contains("two different"));
+    }
+
+    #[test]
+    fn half_a_file_is_no_component() {
+        let whole = with_section("[plugin]");
+        for end in 0..whole.len() {
+            let is_boundary = end == EMPTY.len();
+            assert_eq!(matches!(shape(&whole[..end]).unwrap(), Shape::Broken(_)), !is_boundary, "{end}");
+        }
+        let Shape::Broken(reason) = shape(b"\0asm\x01\0\0\0").unwrap() else { panic!() };
+        assert!(reason.contains("core module"), "{reason}");
+    }
+}

@@ -1,0 +1,154 @@
+//! What the server tells the runtime: where the plugins are, what the operator lets each of them do, and the host's
+//! own limits. Reading `easel.toml` and the environment is the server's business; here everything is a checked value
+//! already, except what only a plugin's manifest can check (`manifest.rs`, `door/grant.rs`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+/// How the runtime is set up.
+#[derive(Clone, Debug)]
+pub struct RuntimeConfig {
+    /// The folder that is watched for plugins; made when it is missing.
+    pub folder: PathBuf,
+    /// The host's own limits.
+    pub limits: HostLimits,
+    /// What the operator says about single plugins, by id. A plugin that is not named runs with its defaults and
+    /// without network.
+    pub plugins: BTreeMap<String, PluginSettings>,
+}
+
+/// What the operator says about one plugin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PluginSettings {
+    /// Whether it may serve at all.
+    pub is_enabled: bool,
+    /// The origins that it may reach, `https://host[:port]` each. What counts is what the manifest wants as well.
+    pub origins: Vec<String>,
+    /// Values for the keys of the manifest's `[config]`.
+    pub config: Map<String, Value>,
+    /// The credentials, by the names in the manifest. They are added at the door; the plugin never sees them.
+    pub credentials: BTreeMap<String, Secret>,
+}
+
+impl Default for PluginSettings {
+    fn default() -> Self {
+        Self { is_enabled: true, origins: Vec::new(), config: Map::new(), credentials: BTreeMap::new() }
+    }
+}
+
+/// A text that is never shown: `Debug` and `Display` redact it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Takes the text.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for the one place that sends it.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(redacted)")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("redacted")
+    }
+}
+
+/// The host's limits. A manifest may ask for less of `memory_bytes`, `cpu` and `wall`, never for more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostLimits {
+    /// The longest component file.
+    pub component_bytes: u64,
+    /// The most plugins in the folder; the rest, by path, is refused.
+    pub plugins: usize,
+    /// The most calls at a time, over all plugins.
+    pub calls: usize,
+    /// The memory of one call, summed over all memories of its instance.
+    pub memory_bytes: usize,
+    /// The processor time of one call; waiting does not count.
+    pub cpu: Duration,
+    /// The time of one call by the clock.
+    pub wall: Duration,
+    /// The table elements of one call, summed over all tables.
+    pub table_elements: usize,
+    /// The handles that a guest may hold.
+    pub handles: usize,
+    /// The host's resources that one call may hold.
+    pub resources: usize,
+    /// The bytes that a guest may pass in one host call.
+    pub hostcall_bytes: usize,
+    /// The blob bytes that one call may hold.
+    pub blob_bytes: u64,
+    /// The log lines of one call, its standard output included.
+    pub log_lines: u32,
+    /// The longest log line; the rest is cut.
+    pub log_line_bytes: usize,
+    /// The outbound requests of one call, redirects included.
+    pub requests: u32,
+    /// The longest body sent.
+    pub request_bytes: u64,
+    /// The longest body received.
+    pub response_bytes: u64,
+    /// The longest wait for a connection, the name's resolution included.
+    pub connect: Duration,
+    /// The longest wait for the head of an answer.
+    pub first_byte: Duration,
+    /// The longest wait between two parts of a body.
+    pub between_bytes: Duration,
+    /// The longest time from a request to the end of its answer.
+    pub exchange: Duration,
+}
+
+impl Default for HostLimits {
+    fn default() -> Self {
+        const MIB: usize = 1 << 20;
+        Self {
+            component_bytes: 64 << 20,
+            plugins: 64,
+            calls: 128,
+            memory_bytes: 64 * MIB,
+            cpu: Duration::from_secs(1),
+            wall: Duration::from_secs(300),
+            table_elements: 100_000,
+            handles: 4096,
+            resources: 1024,
+            hostcall_bytes: 8 * MIB,
+            blob_bytes: 256 << 20,
+            log_lines: 256,
+            log_line_bytes: 4096,
+            requests: 256,
+            request_bytes: 128 << 20,
+            response_bytes: 128 << 20,
+            connect: Duration::from_secs(10),
+            first_byte: Duration::from_secs(300),
+            between_bytes: Duration::from_secs(60),
+            exchange: Duration::from_secs(300),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Secret;
+
+    #[test]
+    fn secret_is_redacted_in_every_format() {
+        let secret = Secret::new("sk-very-secret");
+        assert_eq!(format!("{secret} {secret:?} {secret:#?}"), "redacted Secret(redacted) Secret(redacted)");
+    }
+}

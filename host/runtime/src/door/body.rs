@@ -1,0 +1,119 @@
+//! Bodies on their way out: pieces of bytes and blobs, encoded while they are sent, so that an image that goes out as
+//! base64 is never held twice.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+/// The most that is encoded at once; a multiple of 3, so that only the last part is padded.
+const CHUNK: usize = 48 << 10;
+
+/// A body in pieces, its length known. Cloning shares the bytes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pieces(VecDeque<Piece>);
+
+#[derive(Clone, Debug)]
+enum Piece {
+    Plain(Bytes),
+    Base64(Bytes),
+}
+
+impl Pieces {
+    /// Adds bytes as they are.
+    pub(crate) fn plain(&mut self, bytes: impl Into<Bytes>) {
+        let bytes = bytes.into();
+        if !bytes.is_empty() {
+            self.0.push_back(Piece::Plain(bytes));
+        }
+    }
+
+    /// Adds bytes that are sent in base64.
+    pub(crate) fn base64(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.0.push_back(Piece::Base64(bytes));
+        }
+    }
+
+    /// The length on the wire.
+    pub(crate) fn wire_bytes(&self) -> u64 {
+        let of = |piece: &Piece| match piece {
+            Piece::Plain(bytes) => bytes.len() as u64,
+            Piece::Base64(bytes) => (bytes.len() as u64).div_ceil(3) * 4,
+        };
+        self.0.iter().map(of).sum()
+    }
+
+    /// The body to send.
+    pub(crate) fn into_body(mut self) -> reqwest::Body {
+        match (self.0.len(), self.0.pop_front()) {
+            (1, Some(Piece::Plain(bytes))) => bytes.into(),
+            (_, None) => Bytes::new().into(),
+            (_, Some(first)) => {
+                self.0.push_front(first);
+                reqwest::Body::wrap(PiecesBody(self))
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<Bytes> {
+        Some(match self.0.pop_front()? {
+            Piece::Plain(bytes) => bytes,
+            Piece::Base64(mut bytes) => {
+                let part = bytes.split_to(CHUNK.min(bytes.len()));
+                if !bytes.is_empty() {
+                    self.0.push_front(Piece::Base64(bytes));
+                }
+                STANDARD.encode(part).into()
+            }
+        })
+    }
+}
+
+struct PiecesBody(Pieces);
+
+impl Body for PiecesBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.next().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.wire_bytes())
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn wire(mut pieces: Pieces) -> Vec<u8> {
+    std::iter::from_fn(|| pieces.next()).flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_encoded_part_by_part_and_know_their_length() {
+        for length in [0, 1, 2, 3, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 2] {
+            let blob: Bytes = (0..length).map(|byte| byte as u8).collect();
+            let mut pieces = Pieces::default();
+            pieces.plain("a");
+            pieces.base64(blob.clone());
+            pieces.plain("z");
+            let expected = format!("a{}z", STANDARD.encode(&blob));
+            assert_eq!(pieces.wire_bytes(), expected.len() as u64);
+            assert!(wire(pieces) == expected.as_bytes(), "{length}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The HTTP clients behind the door. Every plugin has its own, so that connections and TLS sessions are never shared
+//! between plugins, nor between two grants of one plugin.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use reqwest::{Client, redirect, retry};
+use rustls::ClientConfig;
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls_platform_verifier::Verifier;
+
+use super::address::CheckedResolver;
+use super::{Grant, Reach};
+use crate::HostLimits;
+use crate::refusal::Refusal;
+
+/// What all clients share: the cryptography, and the machine's root certificates, read once.
+pub(crate) struct Tls {
+    provider: Arc<CryptoProvider>,
+    verifier: OnceLock<Result<Arc<Verifier>, String>>,
+}
+
+impl Tls {
+    pub(crate) fn new() -> Self {
+        Self { provider: Arc::new(rustls::crypto::ring::default_provider()), verifier: OnceLock::new() }
+    }
+
+    fn config(&self, grant: &Grant) -> Result<ClientConfig, Refusal> {
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Refusal::new(format!("TLS cannot be set up: {error}")))?;
+        let mut config = if grant.needs_tls() {
+            let verifier = self.verifier().map_err(|error| {
+                Refusal::new(format!(
+                    "its origins need TLS, and this machine's root certificates cannot be read: {error}"
+                ))
+                .with_fix("install the ca-certificates package, or set SSL_CERT_FILE")
+            })?;
+            builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+        } else {
+            // Nothing is reached by TLS, so nothing is trusted.
+            builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
+        };
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
+    }
+
+    fn verifier(&self) -> Result<Arc<Verifier>, String> {
+        let make = || Verifier::new(Arc::clone(&self.provider)).map(Arc::new).map_err(|error| error.to_string());
+        self.verifier.get_or_init(make).clone()
+    }
+}
+
+/// One plugin's clients, one for each reach.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    public: Client,
+    inside: Client,
+}
+
+impl Clients {
+    pub(crate) fn new(tls: &Tls, grant: &Grant, limits: &HostLimits) -> Result<Self, Refusal> {
+        let config = tls.config(grant)?;
+        let client = |reach| {
+            Client::builder()
+                .tls_backend_preconfigured(config.clone())
+                .dns_resolver(CheckedResolver(reach))
+                // Proxies of the environment would connect for us to addresses that nobody checked.
+                .no_proxy()
+                // Each hop is authorised by the door.
+                .redirect(redirect::Policy::none())
+                .retry(retry::never())
+                .referer(false)
+                .connect_timeout(limits.connect)
+                .pool_max_idle_per_host(16)
+                .pool_idle_timeout(Duration::from_secs(60))
+                .tcp_nodelay(true)
+                .build()
+                .map_err(|error| Refusal::new(format!("its HTTP client cannot be set up: {error}")))
+        };
+        Ok(Self { public: client(Reach::Public)?, inside: client(Reach::Inside)? })
+    }
+
+    pub(crate) fn reaching(&self, reach: Reach) -> &Client {
+        match reach {
+            Reach::Public => &self.public,
+            Reach::Inside => &self.inside,
+        }
+    }
+}

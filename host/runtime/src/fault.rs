@@ -1,0 +1,230 @@
+//! What goes wrong in a call, and what the caller is told. A plugin's error **value** is an answer and keeps its kind; a
+//! **trap** is a fault of the plugin (502), and says which limit or instruction it was.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use easel_core::{Error, ErrorKind, ParamNames};
+use wasmtime::{Trap, WasmBacktrace};
+
+use crate::bindings::easel::plugin::types;
+use crate::budget::Refused;
+use crate::state::State;
+
+/// The longest text that a plugin can put into an error, in characters.
+const MAX_MESSAGE: usize = 1000;
+
+/// What a function of the host gives a plugin: an error value, or the end of the call.
+pub enum Failure {
+    /// A value; the plugin goes on.
+    Value(types::PluginError),
+    /// A trap; the call ends.
+    Trap(wasmtime::Error),
+}
+
+impl Failure {
+    pub(crate) fn new(kind: types::ErrorKind, message: impl Into<String>) -> Self {
+        Self::Value(types::PluginError {
+            kind,
+            message: message.into(),
+            param: None,
+            retry_after: None,
+            provider_status: None,
+            provider_code: None,
+        })
+    }
+}
+
+impl From<wasmtime::Error> for Failure {
+    fn from(error: wasmtime::Error) -> Self {
+        Self::Trap(error)
+    }
+}
+
+impl From<wasmtime::component::ResourceTableError> for Failure {
+    fn from(error: wasmtime::component::ResourceTableError) -> Self {
+        Self::Trap(error.into())
+    }
+}
+
+/// A limit that the host watches itself, or a promise of the contract that was broken. Ends the call.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Breach {
+    #[error("ran past its CPU budget of {} ms", .0.as_millis())]
+    Cpu(Duration),
+    #[error("took longer than {0:?}")]
+    Wall(Duration),
+    #[error("{0}")]
+    Contract(String),
+}
+
+/// The fault of a call that trapped.
+pub(crate) fn of_trap(plugin: &str, error: &wasmtime::Error, state: &State) -> Error {
+    let what = describe(error, state);
+    let mut private = format!("{error:?}");
+    let output = state.call.log.tail();
+    if !output.is_empty() {
+        private = format!("{private}\nits last output: {output}");
+    }
+    fault(plugin, &what).with_source(Private(private))
+}
+
+/// A fault of a plugin, with what it did.
+pub(crate) fn fault(plugin: &str, what: &str) -> Error {
+    Error::new(ErrorKind::PluginFault, format!("plugin {plugin} {what}"))
+}
+
+fn describe(error: &wasmtime::Error, state: &State) -> String {
+    if let Some(breach) = error.downcast_ref::<Breach>() {
+        return breach.to_string();
+    }
+    // A refused growth shows as whatever the guest does about it, so it is asked for first.
+    match state.memory.refused() {
+        Some(Refused::Memory) => {
+            let mib = state.call.limits.memory_bytes >> 20;
+            return format!("took more than {mib} MiB of memory");
+        }
+        Some(Refused::Table) => return format!("took more than {} table elements", state.call.limits.table_elements),
+        None => {}
+    }
+    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+        return format!("ended itself with exit code {}", exit.0);
+    }
+    let place = error.downcast_ref::<WasmBacktrace>().and_then(function);
+    let place = place.map_or_else(String::new, |function| format!(" in {function}"));
+    match error.downcast_ref::<Trap>() {
+        // Without its own stack left, a guest runs into the beginning of its memory.
+        Some(Trap::StackOverflow) => format!("trapped: call stack exhausted{place}"),
+        Some(trap) => format!("trapped: {}{place}", plain(&trap.to_string())),
+        None => format!("failed: {}{place}", plain(&error.root_cause().to_string())),
+    }
+}
+
+/// The innermost function that belongs to the plugin, not to its language's library.
+fn function(trace: &WasmBacktrace) -> Option<String> {
+    let names = trace.frames().iter().filter_map(|frame| frame.func_name());
+    let names: Vec<_> = names.map(|name| format!("{:#}", rustc_demangle::demangle(name))).collect();
+    names.iter().find(|name| !is_library(name)).or(names.first()).map(|name| clean(name, 120))
+}
+
+fn is_library(function: &str) -> bool {
+    const PREFIXES: [&str; 8] =
+        ["std::", "core::", "alloc::", "__rust", "rust_", "abort", "dlmalloc::", "wit_bindgen::"];
+    let path = function.trim_start_matches('<').trim_start_matches('&');
+    PREFIXES.iter().any(|prefix| path.starts_with(prefix))
+}
+
+/// "wasm trap: wasm `unreachable` instruction executed" → "unreachable".
+fn plain(text: &str) -> String {
+    let text = text.strip_prefix("wasm trap: ").unwrap_or(text);
+    match text {
+        "wasm `unreachable` instruction executed" => "unreachable".to_owned(),
+        text => clean(text, MAX_MESSAGE),
+    }
+}
+
+/// What a plugin's error value becomes for the caller. `names` are the caller's words for the parameters.
+pub(crate) fn of_value(error: types::PluginError, state: &State, names: &'static ParamNames) -> Error {
+    use types::ErrorKind as Kind;
+    let plugin = state.call.plugin.as_ref();
+    let types::PluginError { kind, message, param, retry_after, provider_status, provider_code } = error;
+    let message = clean(&message, MAX_MESSAGE);
+    let message = if message.is_empty() { format!("plugin {plugin} gave no reason") } else { message };
+    let mut hint = None;
+    let kind = match kind {
+        Kind::InvalidRequest => ErrorKind::InvalidRequest,
+        Kind::Unsupported => ErrorKind::Unsupported,
+        Kind::ContentPolicy => ErrorKind::ContentPolicy,
+        Kind::Auth => {
+            hint = Some(format!("look at the credentials under [plugin.{plugin}] in easel.toml"));
+            ErrorKind::Upstream
+        }
+        Kind::Quota => ErrorKind::InsufficientFunds,
+        Kind::RateLimited => ErrorKind::RateLimited,
+        Kind::Overloaded => ErrorKind::NotReady,
+        Kind::Timeout => ErrorKind::Timeout,
+        Kind::Cancelled => ErrorKind::Cancelled,
+        Kind::Upstream => ErrorKind::Upstream,
+        Kind::NetworkDenied => {
+            hint = state.call.visits.last_denial().and_then(|denial| denial.fix);
+            ErrorKind::PluginFault
+        }
+        Kind::LimitExceeded | Kind::Internal => ErrorKind::PluginFault,
+    };
+    let mut error = Error::new(kind, message);
+    if let Some(hint) = hint {
+        error = error.with_hint(hint);
+    }
+    if let Some(param) = param {
+        error = error.with_param(callers_word(names, &param));
+    }
+    if let Some(after) = retry_after {
+        error = error.with_retry_after(Duration::from_millis(after.into()));
+    }
+    if provider_status.is_some() || provider_code.is_some() {
+        let (status, code) = (provider_status.unwrap_or_default(), provider_code.unwrap_or_default());
+        error = error.with_source(Private(format!("the provider answered {status} {}", clean(&code, 100))));
+    }
+    error
+}
+
+/// The caller's word for a parameter that a plugin names in the words of the contract.
+pub(crate) fn callers_word(names: &'static ParamNames, param: &str) -> Cow<'static, str> {
+    match param {
+        "prompt" => names.prompt.into(),
+        "negative-prompt" => names.negative_prompt.into(),
+        "model" => names.model.into(),
+        "count" => names.count.into(),
+        "size" => names.size.into(),
+        "seed" => names.seed.into(),
+        "steps" => names.steps.into(),
+        "guidance" => names.guidance.into(),
+        "sampler" => names.sampler.into(),
+        "format" => names.format.into(),
+        "compression" => names.compression.into(),
+        other => match other.strip_prefix("option.") {
+            Some(option) => format!("{}.{}", names.options, clean(option, 64)).into(),
+            None => clean(other, 64).into(),
+        },
+    }
+}
+
+/// Text of a plugin on its way to a caller: one line, not too long.
+pub(crate) fn clean(text: &str, most: usize) -> String {
+    text.trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(most).collect()
+}
+
+/// What only the log is told.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Private(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn function_of_a_library_is_told_from_the_plugins_own() {
+        for name in
+            ["std::process::abort", "<core::option::Option<T>>::unwrap", "alloc::alloc::handle_alloc_error", "abort"]
+        {
+            assert!(is_library(name), "{name}");
+        }
+        for name in ["hostile_guest::misbehave", "<my::Thing as core::fmt::Display>::fmt", "main"] {
+            assert!(!is_library(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn text_of_a_plugin_becomes_one_short_line() {
+        assert_eq!(clean(" a\r\nb\u{1b}[31m ", 5), "a  b ");
+    }
+
+    #[test]
+    fn parameters_are_named_in_the_callers_words() {
+        let names = &ParamNames::OURS;
+        assert_eq!(callers_word(names, "negative-prompt"), "negative_prompt");
+        assert_eq!(callers_word(names, "option.style"), "options.style");
+        assert_eq!(callers_word(names, "something"), "something");
+    }
+}

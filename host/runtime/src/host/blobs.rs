@@ -1,0 +1,175 @@
+//! `blobs`: byte strings that the host holds for a call, and how many of them it may hold.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use easel_core::ImageFormat;
+use wasmtime::component::Resource;
+
+use crate::bindings::easel::plugin::blobs;
+use crate::bindings::easel::plugin::types::ErrorKind;
+use crate::fault::Failure;
+use crate::state::State;
+
+/// The most that one `read` copies into a plugin; larger parts are slower, as they miss the cache.
+const MAX_READ: usize = 64 << 10;
+
+/// A byte string that never changes. Cloning shares it.
+#[derive(Clone)]
+pub struct Blob {
+    pub(crate) bytes: Bytes,
+    pub(crate) media_type: Arc<str>,
+    _held: Arc<Held>,
+}
+
+impl Blob {
+    /// Takes bytes that `held` accounts for. Images are recognised, whatever was declared.
+    pub(crate) fn new(bytes: impl Into<Bytes>, declared: &str, held: Held) -> Self {
+        let bytes = bytes.into();
+        let media_type = match ImageFormat::sniff(&bytes) {
+            Some(format) => format.media_type().into(),
+            None => declared.into(),
+        };
+        Self { bytes, media_type, _held: Arc::new(held) }
+    }
+}
+
+/// How many bytes one call may hold in blobs, documents and what becomes one.
+#[derive(Clone, Debug)]
+pub(crate) struct BlobQuota {
+    most: u64,
+    left: Arc<AtomicU64>,
+}
+
+/// Bytes that are accounted for until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    quota: BlobQuota,
+    bytes: u64,
+}
+
+impl BlobQuota {
+    pub(crate) fn new(most: u64) -> Self {
+        Self { most, left: Arc::new(AtomicU64::new(most)) }
+    }
+
+    /// Accounts for nothing yet.
+    pub(crate) fn open(&self) -> Held {
+        Held { quota: self.clone(), bytes: 0 }
+    }
+}
+
+impl Held {
+    /// Accounts for so many bytes more.
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Failure> {
+        let bytes = bytes as u64;
+        let take = |left: u64| left.checked_sub(bytes);
+        if self.quota.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
+            let message = format!("a call may hold at most {} bytes in blobs", self.quota.most);
+            return Err(Failure::new(ErrorKind::LimitExceeded, message));
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Gives back all but so many bytes.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        let freed = self.bytes.saturating_sub(bytes as u64);
+        self.quota.left.fetch_add(freed, Ordering::Relaxed);
+        self.bytes -= freed;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+/// A blob while it is written.
+pub struct BlobWriter {
+    bytes: Vec<u8>,
+    media_type: String,
+    held: Held,
+}
+
+impl blobs::Host for State {}
+
+impl blobs::HostBlob for State {
+    fn size(&mut self, blob: Resource<Blob>) -> wasmtime::Result<u64> {
+        Ok(self.table.get(&blob)?.bytes.len() as u64)
+    }
+
+    fn media_type(&mut self, blob: Resource<Blob>) -> wasmtime::Result<String> {
+        Ok(self.table.get(&blob)?.media_type.to_string())
+    }
+
+    fn read(&mut self, blob: Resource<Blob>, offset: u64, max: u32) -> wasmtime::Result<Vec<u8>> {
+        let bytes = &self.table.get(&blob)?.bytes;
+        let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        let end = begin.saturating_add(MAX_READ.min(max as usize)).min(bytes.len());
+        Ok(bytes.slice(begin..end).to_vec())
+    }
+
+    fn share(&mut self, blob: Resource<Blob>) -> wasmtime::Result<Resource<Blob>> {
+        let blob = self.table.get(&blob)?.clone();
+        Ok(self.table.push(blob)?)
+    }
+
+    fn drop(&mut self, blob: Resource<Blob>) -> wasmtime::Result<()> {
+        self.table.delete(blob)?;
+        Ok(())
+    }
+}
+
+impl blobs::HostBlobWriter for State {
+    fn new(&mut self, media_type: String) -> wasmtime::Result<Resource<BlobWriter>> {
+        let media_type = crate::fault::clean(&media_type, 128);
+        let held = self.call.blobs.open();
+        Ok(self.table.push(BlobWriter { bytes: Vec::new(), media_type, held })?)
+    }
+
+    fn write(&mut self, writer: Resource<BlobWriter>, bytes: Vec<u8>) -> Result<(), Failure> {
+        let writer = self.table.get_mut(&writer)?;
+        writer.held.grow(bytes.len())?;
+        writer.bytes.extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    fn finish(&mut self, writer: Resource<BlobWriter>) -> wasmtime::Result<Resource<Blob>> {
+        let BlobWriter { bytes, media_type, held } = self.table.delete(writer)?;
+        Ok(self.table.push(Blob::new(bytes, &media_type, held))?)
+    }
+
+    fn drop(&mut self, writer: Resource<BlobWriter>) -> wasmtime::Result<()> {
+        self.table.delete(writer)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quota_counts_what_is_held_and_no_more() {
+        let quota = BlobQuota::new(10);
+        let mut first = quota.open();
+        first.grow(6).ok().unwrap();
+        let mut second = quota.open();
+        assert!(second.grow(5).is_err());
+        first.shrink_to(2);
+        second.grow(8).ok().unwrap();
+        assert!(first.grow(1).is_err());
+        drop(second);
+        first.grow(8).ok().unwrap();
+    }
+
+    #[test]
+    fn images_are_recognised_whatever_was_declared() {
+        let held = || BlobQuota::new(10).open();
+        assert_eq!(&*Blob::new(&b"\xff\xd8\xff\xe0"[..], "text/plain", held()).media_type, "image/jpeg");
+        assert_eq!(&*Blob::new(&b"hello"[..], "text/plain", held()).media_type, "text/plain");
+    }
+}

@@ -1,0 +1,158 @@
+//! `fetch.document`: a provider's JSON answer. It stays text (`json.rs`): a picture in it is decoded straight from
+//! where it lies, and then taken out.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use wasmtime::component::Resource;
+
+use super::blobs::{Blob, Held};
+use crate::bindings::easel::plugin::fetch;
+use crate::bindings::easel::plugin::types::ErrorKind;
+use crate::fault::{Breach, Failure};
+use crate::json;
+use crate::state::State;
+
+/// The longest value that `get` gives.
+const MAX_GET: usize = 4 << 20;
+
+/// Standard base64; some providers leave the padding out.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A checked JSON text.
+pub struct Document {
+    text: String,
+    held: Held,
+}
+
+impl Document {
+    /// Checks an answer's body.
+    pub(crate) fn parse(bytes: Vec<u8>, held: Held) -> Result<Self, Failure> {
+        let wrong = |error| Failure::new(ErrorKind::Upstream, format!("the answer is not JSON: {error}"));
+        json::check(&bytes).map_err(wrong)?;
+        let text = String::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
+        Ok(Self { text, held })
+    }
+
+    fn get(&self, pointer: &str, max: u32) -> Result<Option<String>, Breach> {
+        let Some(value) = json::find(&self.text, pointer) else { return Ok(None) };
+        let cut = json::cut(value, max as usize, MAX_GET).ok_or_else(|| {
+            Breach::Contract(format!("asked a document for more than {MAX_GET} bytes at {pointer:?}"))
+        })?;
+        Ok(Some(cut))
+    }
+
+    /// Decodes a string and leaves an empty one in its place.
+    fn take_base64(&mut self, pointer: &str, mut held: Held) -> Result<Blob, Failure> {
+        let wrong = |what: &str| Failure::new(ErrorKind::Upstream, format!("the answer has {what} at {pointer:?}"));
+        let value = json::find(&self.text, pointer).ok_or_else(|| wrong("nothing"))?;
+        let string = json::unquote(value).ok_or_else(|| wrong("no string"))?;
+        let (declared, data) = match string.strip_prefix("data:").and_then(|url| url.split_once(";base64,")) {
+            Some((media_type, data)) => (media_type.to_owned(), data),
+            None => ("application/octet-stream".to_owned(), &*string),
+        };
+        if data.is_empty() {
+            return Err(wrong("an empty string"));
+        }
+        held.grow(data.len().div_ceil(4) * 3)?;
+        let bytes = match BASE64.decode(data) {
+            Ok(bytes) => bytes,
+            // Line breaks are rare enough to be looked for only now.
+            Err(_) => {
+                let plain: Vec<u8> = data.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+                BASE64.decode(plain).map_err(|_| wrong("no base64"))?
+            }
+        };
+        held.shrink_to(bytes.len());
+        let blob = Blob::new(bytes, &declared, held);
+
+        let begin = value.as_ptr().addr() - self.text.as_ptr().addr();
+        let end = begin + value.len();
+        self.text.replace_range(begin..end, "\"\"");
+        self.text.shrink_to_fit();
+        self.held.shrink_to(self.text.len());
+        Ok(blob)
+    }
+}
+
+impl fetch::HostDocument for State {
+    async fn get(
+        &mut self,
+        document: Resource<Document>,
+        pointer: String,
+        max: u32,
+    ) -> wasmtime::Result<Option<String>> {
+        Ok(self.table.get(&document)?.get(&pointer, max)?)
+    }
+
+    async fn len(&mut self, document: Resource<Document>, pointer: String) -> wasmtime::Result<Option<u32>> {
+        let value = json::find(&self.table.get(&document)?.text, &pointer);
+        Ok(value.and_then(json::count).and_then(|count| u32::try_from(count).ok()))
+    }
+
+    async fn take_base64(&mut self, document: Resource<Document>, pointer: String) -> Result<Resource<Blob>, Failure> {
+        let held = self.call.blobs.open();
+        let blob = self.table.get_mut(&document)?.take_base64(&pointer, held)?;
+        Ok(self.table.push(blob)?)
+    }
+
+    async fn drop(&mut self, document: Resource<Document>) -> wasmtime::Result<()> {
+        self.table.delete(document)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::BlobQuota;
+
+    fn document(text: &str, quota: &BlobQuota) -> Document {
+        let mut held = quota.open();
+        held.grow(text.len()).ok().unwrap();
+        Document::parse(text.as_bytes().to_vec(), held).ok().unwrap()
+    }
+
+    #[test]
+    fn base64_is_taken_out_of_the_document() {
+        let quota = BlobQuota::new(1000);
+        let text = r#"{"data":[{"b64_json":"iVBORw0KGgo="},{"b64_json":"data:image\/webp;base64,YWJj"}],"n":2}"#;
+        let mut document = document(text, &quota);
+        let first = document.take_base64("/data/0/b64_json", quota.open()).ok().unwrap();
+        assert_eq!((&first.bytes[..], &*first.media_type), (&b"\x89PNG\r\n\x1a\n"[..], "image/png"));
+        let second = document.take_base64("/data/1/b64_json", quota.open()).ok().unwrap();
+        assert_eq!((&second.bytes[..], &*second.media_type), (&b"abc"[..], "image/webp"));
+        assert_eq!(document.text, r#"{"data":[{"b64_json":""},{"b64_json":""}],"n":2}"#);
+        assert_eq!(document.get("/n", 0).unwrap().as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn base64_comes_padded_or_not_and_with_line_breaks() {
+        for (text, expected) in [("YQ==", "a"), ("YQ", "a"), ("YWJj\\nZGVm\\r\\n", "abcdef"), ("\\u0059\\u0051", "a")] {
+            let quota = BlobQuota::new(1000);
+            let blob = document(&format!("[\"{text}\"]"), &quota).take_base64("/0", quota.open()).ok().unwrap();
+            assert_eq!(&blob.bytes[..], expected.as_bytes(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_base64_is_the_upstreams_fault() {
+        let quota = BlobQuota::new(1000);
+        let mut document = document(r#"{"a":1,"b":"!!!","c":""}"#, &quota);
+        for pointer in ["/a", "/b", "/c", "/d", ""] {
+            let Err(Failure::Value(error)) = document.take_base64(pointer, quota.open()) else { panic!("{pointer}") };
+            assert!(matches!(error.kind, ErrorKind::Upstream), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn decoded_bytes_count_against_the_quota() {
+        let quota = BlobQuota::new(20);
+        let mut document = document(r#"["YWJjZGVmZ2hp"]"#, &quota);
+        let Err(Failure::Value(error)) = document.take_base64("/0", quota.open()) else { panic!() };
+        assert!(matches!(error.kind, ErrorKind::LimitExceeded));
+    }
+}

@@ -1,0 +1,175 @@
+//! `images`: the request, the result and the progress of a call.
+
+use easel_core::{Event, GenerationRequest, Money, Usage};
+use wasmtime::component::Resource;
+
+use super::blobs::Blob;
+use crate::bindings::easel::plugin::images;
+use crate::bindings::easel::plugin::types;
+use crate::fault::{Breach, clean};
+use crate::state::State;
+
+/// The most pictures, notes or quantities that one result takes.
+const MAX_ITEMS: usize = 64;
+
+/// What was asked for.
+pub struct ImageRequest {
+    pub(crate) request: GenerationRequest,
+    /// The model's id for an adapter; for a transformer the name that the caller used.
+    pub(crate) model: Option<String>,
+}
+
+/// What was made.
+#[derive(Default)]
+pub struct ImageResult {
+    pub(crate) images: Vec<(Blob, images::PictureInfo)>,
+    pub(crate) cost: Option<Money>,
+    pub(crate) usage: Vec<Usage>,
+    pub(crate) notes: Vec<(Option<String>, String)>,
+}
+
+/// Where progress goes; what it needs is in the call's state.
+pub struct CallProgress;
+
+impl images::Host for State {}
+
+impl images::HostImageRequest for State {
+    fn task(&mut self, request: Resource<ImageRequest>) -> wasmtime::Result<String> {
+        Ok(self.table.get(&request)?.request.task.name().to_owned())
+    }
+
+    fn model(&mut self, request: Resource<ImageRequest>) -> wasmtime::Result<Option<String>> {
+        Ok(self.table.get(&request)?.model.clone())
+    }
+
+    fn prompt(&mut self, request: Resource<ImageRequest>) -> wasmtime::Result<String> {
+        Ok(self.table.get(&request)?.request.prompt.clone())
+    }
+
+    fn negative_prompt(&mut self, request: Resource<ImageRequest>) -> wasmtime::Result<Option<String>> {
+        Ok(self.table.get(&request)?.request.negative_prompt.clone())
+    }
+
+    fn count(&mut self, request: Resource<ImageRequest>) -> wasmtime::Result<u32> {
+        Ok(self.table.get(&request)?.request.count)
+    }
+
+    fn size(&mut self, request: Resource<ImageRequest>) -> wasmtime::Result<Option<(u32, u32)>> {
+        Ok(self.table.get(&request)?.request.size.map(|size| (size.width(), size.height())))
+    }
+
+    fn seed(&mut self, request: Resource<ImageRequest>) -> wasmtime::Result<Option<u64>> {
+        Ok(self.table.get(&request)?.request.seed)
+    }
+
+    fn steps(&mut self, request: Resource<ImageRequest>) -> wasmtime::Result<Option<u32>> {
+        Ok(self.table.get(&request)?.request.steps)
+    }
+
+    fn guidance(&mut self, request: Resource<ImageRequest>) -> wasmtime::Result<Option<f64>> {
+        Ok(self.table.get(&request)?.request.guidance)
+    }
+
+    fn sampler(&mut self, request: Resource<ImageRequest>) -> wasmtime::Result<Option<String>> {
+        Ok(self.table.get(&request)?.request.sampler.clone())
+    }
+
+    fn format(&mut self, request: Resource<ImageRequest>) -> wasmtime::Result<Option<String>> {
+        Ok(self.table.get(&request)?.request.format.map(|format| format.name().to_owned()))
+    }
+
+    fn compression(&mut self, request: Resource<ImageRequest>) -> wasmtime::Result<Option<u8>> {
+        Ok(self.table.get(&request)?.request.compression)
+    }
+
+    fn option(&mut self, request: Resource<ImageRequest>, name: String) -> wasmtime::Result<Option<String>> {
+        Ok(self.table.get(&request)?.request.options.get(&name).map(|value| value.json.clone()))
+    }
+
+    fn option_names(&mut self, request: Resource<ImageRequest>) -> wasmtime::Result<Vec<String>> {
+        Ok(self.table.get(&request)?.request.options.keys().cloned().collect())
+    }
+
+    fn drop(&mut self, request: Resource<ImageRequest>) -> wasmtime::Result<()> {
+        self.table.delete(request)?;
+        Ok(())
+    }
+}
+
+impl images::HostImageResult for State {
+    fn new(&mut self) -> wasmtime::Result<Resource<ImageResult>> {
+        Ok(self.table.push(ImageResult::default())?)
+    }
+
+    fn add_image(
+        &mut self,
+        result: Resource<ImageResult>,
+        image: Resource<Blob>,
+        info: images::PictureInfo,
+    ) -> wasmtime::Result<()> {
+        let image = self.table.delete(image)?;
+        push("pictures", &mut self.table.get_mut(&result)?.images, (image, info))
+    }
+
+    fn set_cost(&mut self, result: Resource<ImageResult>, cost: types::Money) -> wasmtime::Result<()> {
+        let types::Money { micros, currency } = cost;
+        if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            let message =
+                format!("gave a cost in {:?}; a currency is three capitals such as USD", clean(&currency, 20));
+            return Err(Breach::Contract(message).into());
+        }
+        self.table.get_mut(&result)?.cost = Some(Money { micros, currency });
+        Ok(())
+    }
+
+    fn set_usage(&mut self, result: Resource<ImageResult>, unit: String, quantity: u64) -> wasmtime::Result<()> {
+        let usage = &mut self.table.get_mut(&result)?.usage;
+        let unit = clean(&unit, 64);
+        usage.retain(|known| known.unit != unit);
+        push("quantities", usage, Usage { unit, quantity })
+    }
+
+    fn add_note(
+        &mut self,
+        result: Resource<ImageResult>,
+        param: Option<String>,
+        message: String,
+    ) -> wasmtime::Result<()> {
+        push("notes", &mut self.table.get_mut(&result)?.notes, (param, clean(&message, 1000)))
+    }
+
+    fn drop(&mut self, result: Resource<ImageResult>) -> wasmtime::Result<()> {
+        self.table.delete(result)?;
+        Ok(())
+    }
+}
+
+impl images::HostProgress for State {
+    fn stage(&mut self, _: Resource<CallProgress>, name: String) -> wasmtime::Result<bool> {
+        self.call.progress.tell(Event::Stage(clean(&name, 64)));
+        Ok(self.call.is_wanted())
+    }
+
+    fn step(&mut self, _: Resource<CallProgress>, image: u32, step: u32, steps: u32) -> wasmtime::Result<bool> {
+        self.call.progress.tell(Event::Step { image, step: step.saturating_add(1), steps });
+        Ok(self.call.is_wanted())
+    }
+
+    fn wanted(&mut self, _: Resource<CallProgress>) -> wasmtime::Result<bool> {
+        Ok(self.call.is_wanted())
+    }
+
+    fn drop(&mut self, progress: Resource<CallProgress>) -> wasmtime::Result<()> {
+        self.table.delete(progress)?;
+        Ok(())
+    }
+}
+
+/// Adds to a list that a plugin could let grow for ever.
+pub(super) fn push<T>(what: &str, items: &mut Vec<T>, item: T) -> wasmtime::Result<()> {
+    if items.len() >= MAX_ITEMS {
+        return Err(Breach::Contract(format!("gave more than {MAX_ITEMS} {what}")).into());
+    }
+    items.push(item);
+    Ok(())
+}

@@ -1,0 +1,351 @@
+//! The loader: one thread that watches the plugins folder and makes the next generation of whatever changed, so that no
+//! request ever waits for a compiler. File and settings take the same path, and whatever fails leaves what serves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::oneshot::Sender;
+
+use crate::PluginSettings;
+use crate::component::{Shape, shape};
+use crate::folder::{Candidate, Listing, PATIENCE, QUIET, Settling, scan};
+use crate::manifest::Manifest;
+use crate::plugin::{Compiled, Plugin, Shared, digest};
+use crate::refusal::Refusal;
+use crate::registry::{Registry, View};
+use crate::slot::{Identity, Problem, Serving, Slot};
+
+/// How often the folder is looked at although nothing was heard: some file systems tell nothing.
+const RESCAN: Duration = Duration::from_secs(2);
+
+/// How soon it is looked at again while something is settling.
+const SOON: Duration = Duration::from_millis(15);
+
+/// The longest manifest.
+const MAX_MANIFEST: u64 = 256 << 10;
+
+/// What others tell the loader.
+pub(crate) struct Control {
+    pub(crate) settings: Mutex<BTreeMap<String, PluginSettings>>,
+    pub(crate) is_stopping: AtomicBool,
+}
+
+/// The loader's own things.
+pub(crate) struct Loader {
+    pub(crate) folder: PathBuf,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) on_change: Box<dyn Fn() + Send>,
+    slots: BTreeMap<String, Slot>,
+    settling: Settling,
+    watcher: Option<RecommendedWatcher>,
+    watched: BTreeSet<PathBuf>,
+    /// Told once every plugin that lay there at the start has been dealt with.
+    started: Option<Sender<()>>,
+}
+
+impl Loader {
+    pub(crate) fn new(
+        folder: PathBuf,
+        shared: Arc<Shared>,
+        control: Arc<Control>,
+        registry: Arc<Registry>,
+        (on_change, started): (Box<dyn Fn() + Send>, Sender<()>),
+    ) -> Self {
+        Self {
+            folder,
+            shared,
+            control,
+            registry,
+            on_change,
+            slots: BTreeMap::new(),
+            settling: Settling::default(),
+            watcher: None,
+            watched: BTreeSet::new(),
+            started: Some(started),
+        }
+    }
+
+    /// Runs until it is told to stop.
+    pub(crate) fn run(mut self, wake: SyncSender<()>, woken: &Receiver<()>) {
+        self.watcher = watcher(wake);
+        while !self.control.is_stopping.load(Ordering::Acquire) {
+            let is_settled = self.look();
+            if is_settled && let Some(started) = self.started.take() {
+                self.warn_of_strangers();
+                // Whoever started the runtime may have gone.
+                let _gone = started.send(());
+            }
+            match woken.recv_timeout(if is_settled { RESCAN } else { SOON }) {
+                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Brings every slot up to the folder and the settings; tells whether nothing is left to wait for.
+    fn look(&mut self) -> bool {
+        let listing = match scan(&self.folder) {
+            Ok(listing) => listing,
+            Err(error) => {
+                tracing::warn!(folder = %self.folder.display(), error = %error, "the plugins folder cannot be read");
+                return true;
+            }
+        };
+        self.watch(&listing);
+        self.settling.keep(&listing);
+        let gone: Vec<_> = self.slots.keys().filter(|key| !listing.candidates.contains_key(*key)).cloned().collect();
+        for key in gone {
+            if let Some(slot) = self.slots.remove(&key) {
+                tracing::info!(plugin = slot.id().unwrap_or(&slot.name), "plugin removed");
+            }
+            self.publish();
+        }
+        let mut is_settled = true;
+        for (number, (key, candidate)) in listing.candidates.into_iter().enumerate() {
+            if self.control.is_stopping.load(Ordering::Acquire) {
+                return true;
+            }
+            let known = self.slots.remove(&key);
+            let before = known.as_ref().map(Slot::face);
+            let mut slot = known.unwrap_or_else(|| Slot::new(key.clone(), candidate.component.clone()));
+            is_settled &= self.bring_up(number, &key, &mut slot, candidate);
+            let is_changed = before.is_none_or(|before| before != slot.face());
+            self.slots.insert(key, slot);
+            if is_changed {
+                self.publish();
+            }
+        }
+        is_settled
+    }
+
+    /// Brings one slot up; tells whether that is done.
+    fn bring_up(&mut self, number: usize, key: &str, slot: &mut Slot, candidate: Candidate) -> bool {
+        slot.path.clone_from(&candidate.component);
+        if slot.seen.as_ref() != Some(&candidate.stamp) {
+            let quiet = self.settling.observe(key, &candidate.stamp, Instant::now());
+            // What lies there at the start is not being written, or its parts will be refused for a second.
+            if quiet < QUIET && self.started.is_none() {
+                return false;
+            }
+            let unreadable = match self.read(number, key, slot, &candidate) {
+                Ok(Read::Changing) => return false,
+                Ok(Read::Unfinished(_)) if quiet < PATIENCE => return false,
+                Ok(Read::Unfinished(reason)) => Some(reason),
+                Err(refusal) => Some(refusal.to_string()),
+                Ok(Read::Done) => None,
+            };
+            slot.set_unreadable(unreadable);
+            slot.seen = Some(candidate.stamp);
+        }
+        self.apply(key, slot);
+        slot.seen.is_some()
+    }
+
+    /// Reads the files of a candidate, and compiles what is new.
+    fn read(&self, number: usize, key: &str, slot: &mut Slot, candidate: &Candidate) -> Result<Read, Refusal> {
+        if let Some(refused) = &candidate.refused {
+            return Err(Refusal::new(refused));
+        }
+        let limits = &self.shared.limits;
+        if number >= limits.plugins {
+            return Err(Refusal::new(format!("there are more than {} plugins", limits.plugins)));
+        }
+        let bytes = read_file(&candidate.component, limits.component_bytes)?;
+        let embedded = match shape(&bytes)? {
+            Shape::Component(embedded) => embedded,
+            Shape::Broken(reason) => return Ok(Read::Unfinished(reason)),
+        };
+        let beside = candidate.manifest.as_deref().map(|path| read_file(path, MAX_MANIFEST)).transpose()?;
+        let beside = beside.map(String::from_utf8).transpose().map_err(|_| Refusal::new("plugin.toml is not UTF-8"))?;
+        let text = beside.or(embedded).ok_or_else(|| {
+            Refusal::new("it has no manifest").with_fix("embed one with easel-sdk, or put plugin.toml beside it")
+        })?;
+        if !is_unchanged(candidate) {
+            return Ok(Read::Changing);
+        }
+        let manifest = Manifest::parse(&text)?;
+        let Manifest { id, kind, version, .. } = manifest.clone();
+        slot.identity = Some(Identity { id: id.clone(), kind, version });
+        // Something else lies there now; what served went with its file.
+        if slot.serving.as_ref().is_some_and(|serving| *serving.plugin().id != *id) {
+            slot.serving = None;
+        }
+        let is_enabled = self.settings(&id).is_enabled;
+        if self.owner(&id, key).is_some() || !is_enabled {
+            slot.compiled = None;
+            return Ok(Read::Done);
+        }
+        let is_known =
+            |(compiled, known): &(Arc<Compiled>, String)| *known == text && compiled.digest == digest(&bytes);
+        if !slot.compiled.as_ref().is_some_and(is_known) {
+            let compiled = Compiled::new(&self.shared, manifest, &bytes)?;
+            slot.compiled = Some((Arc::new(compiled), text));
+        }
+        Ok(Read::Done)
+    }
+
+    /// Makes the generation that the component and the settings ask for, if that is not there.
+    fn apply(&self, key: &str, slot: &mut Slot) {
+        let Some(id) = slot.id().map(str::to_owned) else { return };
+        if let Some(owner) = self.owner(&id, key) {
+            slot.serving = None;
+            slot.tried = None;
+            slot.set_problem(Some(Problem::Taken(format!("its id {id:?} is taken by {}", owner.path.display()))));
+            return;
+        }
+        let settings = self.settings(&id);
+        if !settings.is_enabled {
+            slot.serving = None;
+            slot.tried = None;
+            slot.set_problem(Some(Problem::Disabled));
+            return;
+        }
+        let Some((compiled, _)) = &slot.compiled else {
+            // Switched on, or free to have its id: the file is read once more.
+            if matches!(slot.problem, Some(Problem::Disabled | Problem::Taken(_))) {
+                slot.seen = None;
+                slot.set_problem(None);
+            }
+            return;
+        };
+        let compiled = Arc::clone(compiled);
+        if slot.tried.as_ref().is_some_and(|(tried, with)| Arc::ptr_eq(tried, &compiled) && *with == settings) {
+            return;
+        }
+        slot.tried = Some((Arc::clone(&compiled), settings.clone()));
+        let made = Plugin::new(Arc::clone(&self.shared), Arc::clone(&compiled), &settings);
+        match self.shared.guests.block_on(made) {
+            Ok(plugin) => {
+                let (version, models) = (&compiled.manifest.version, plugin.models().len());
+                tracing::info!(plugin = id, version, digest = compiled.digest, models, "plugin loaded");
+                slot.serving = Some(Serving::new(plugin));
+                slot.set_problem(None);
+                slot.since = SystemTime::now();
+            }
+            Err(refusal) => slot.set_problem(Some(Problem::Refused(refusal.to_string()))),
+        }
+    }
+
+    /// The slot that has an id before this one does.
+    fn owner(&self, id: &str, key: &str) -> Option<&Slot> {
+        self.slots
+            .range::<str, _>((Bound::Unbounded, Bound::Excluded(key)))
+            .map(|(_, slot)| slot)
+            .find(|slot| slot.id() == Some(id))
+    }
+
+    fn settings(&self, id: &str) -> PluginSettings {
+        let settings = self.control.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        settings.get(id).cloned().unwrap_or_default()
+    }
+
+    /// Swaps in the view of this moment.
+    fn publish(&self) {
+        let mut serving: Vec<_> = self.slots.values().filter_map(|slot| slot.serving.clone()).collect();
+        serving.sort_by(|one, other| one.plugin().id.cmp(&other.plugin().id));
+        // For a moment, while the first by path comes, two have one id.
+        serving.dedup_by(|later, first| later.plugin().id == first.plugin().id);
+        let mut view = View { status: self.slots.values().map(Slot::status).collect(), ..View::default() };
+        for plugin in serving {
+            match plugin {
+                Serving::Adapter(adapter) => view.backends.push(adapter),
+                Serving::Transformer(transformer) => view.transformers.push(transformer),
+            }
+        }
+        self.registry.swap(view);
+        if self.started.as_ref().is_none_or(Sender::is_closed) {
+            (self.on_change)();
+        }
+    }
+
+    /// Settings for a plugin that is not there are likely a slip of the pen.
+    fn warn_of_strangers(&self) {
+        let settings = self.control.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in settings.keys() {
+            if !self.slots.values().any(|slot| slot.id() == Some(id)) {
+                let folder = self.folder.display();
+                tracing::warn!(plugin = id, "there are settings for this plugin, and it is not in {folder}");
+            }
+        }
+    }
+
+    /// Watches the folder and those in it, and nothing deeper: sources and their build outputs are not looked at.
+    fn watch(&mut self, listing: &Listing) {
+        let Some(watcher) = &mut self.watcher else { return };
+        let most = self.shared.limits.plugins.saturating_mul(4);
+        let wanted: BTreeSet<PathBuf> =
+            [self.folder.clone()].into_iter().chain(listing.folders.iter().take(most).cloned()).collect();
+        for gone in self.watched.difference(&wanted) {
+            // Whatever was removed is not watched any more.
+            let _gone = watcher.unwatch(gone);
+        }
+        for new in wanted.difference(&self.watched) {
+            if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive) {
+                tracing::warn!(folder = %new.display(), error = %error, "not watched; it is looked at every {RESCAN:?}");
+            }
+        }
+        self.watched = wanted;
+    }
+}
+
+/// How reading went.
+enum Read {
+    Done,
+    /// It is no whole component, and may become one.
+    Unfinished(String),
+    /// It was written to meanwhile.
+    Changing,
+}
+
+fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, Refusal> {
+    let broken = |error: std::io::Error| Refusal::new(format!("{} cannot be read: {error}", path.display()));
+    let mut bytes = Vec::new();
+    File::open(path).map_err(broken)?.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(broken)?;
+    if bytes.len() as u64 > most {
+        return Err(Refusal::new(format!("{} is longer than {most} bytes", path.display())));
+    }
+    Ok(bytes)
+}
+
+fn is_unchanged(candidate: &Candidate) -> bool {
+    let mut stamp = crate::folder::Stamp::default();
+    for path in [Some(&candidate.component), candidate.manifest.as_ref()].into_iter().flatten() {
+        match fs::metadata(path) {
+            Ok(metadata) => stamp.add(&metadata),
+            Err(_) => return false,
+        }
+    }
+    stamp == candidate.stamp
+}
+
+fn watcher(wake: SyncSender<()>) -> Option<RecommendedWatcher> {
+    let told = move |event: notify::Result<notify::Event>| {
+        let is_change = match event.map(|event| event.kind) {
+            // Reading is what the loader itself does.
+            Ok(EventKind::Access(access)) => access == AccessKind::Close(AccessMode::Write),
+            Ok(_) | Err(_) => true,
+        };
+        if is_change {
+            // Full means that it will look anyway.
+            let _full = wake.try_send(());
+        }
+    };
+    match notify::recommended_watcher(told) {
+        Ok(watcher) => Some(watcher),
+        Err(error) => {
+            tracing::warn!(error = %error, "the plugins folder cannot be watched; it is looked at every {RESCAN:?}");
+            None
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! One loaded generation of a plugin: the compiled component with its manifest, and what the operator's settings make of
+//! it. It never changes; a new file or new settings make the next one, and this one serves until its last request ends.
+
+use std::sync::{Arc, OnceLock};
+
+use easel_core::ModelInfo;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, ForbiddenHeaderFilter};
+
+use crate::component::{Linked, Linkers};
+use crate::door::{Door, Grant, Tls, hidden_headers};
+use crate::engine::Ticker;
+use crate::manifest::Manifest;
+use crate::refusal::Refusal;
+use crate::{HostLimits, PluginKind, PluginSettings};
+
+/// What all plugins of a runtime share.
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) linkers: Linkers,
+    pub(crate) ticker: Ticker,
+    pub(crate) limits: HostLimits,
+    pub(crate) tls: Tls,
+    /// Where guests run.
+    pub(crate) guests: Handle,
+    /// Where their connections live.
+    pub(crate) io: Handle,
+    /// One permit for each call that runs; closed when the runtime stops.
+    pub(crate) calls: Arc<Semaphore>,
+}
+
+/// A component that is compiled and linked. Settings can change around it.
+pub(crate) struct Compiled {
+    pub(crate) manifest: Manifest,
+    /// The SHA-256 of the file, in hexadecimal.
+    pub(crate) digest: String,
+    pub(crate) linked: Linked,
+}
+
+impl Compiled {
+    /// Checks and compiles a component. Takes long: for the loader's thread.
+    pub(crate) fn new(shared: &Shared, manifest: Manifest, bytes: &[u8]) -> Result<Self, Refusal> {
+        let linked = shared.linkers.link(&shared.engine, bytes, manifest.kind)?;
+        Ok(Self { manifest, digest: digest(bytes), linked })
+    }
+}
+
+/// The name of a file's contents.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// One generation.
+pub(crate) struct Plugin {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) compiled: Arc<Compiled>,
+    pub(crate) id: Arc<str>,
+    pub(crate) config: Arc<str>,
+    pub(crate) limits: Arc<HostLimits>,
+    pub(crate) door: Option<Arc<Door>>,
+    pub(crate) hidden: ForbiddenHeaderFilter,
+    pub(crate) credentials: Arc<[String]>,
+    /// An adapter's models; set once, before anybody else has the generation.
+    pub(crate) models: OnceLock<Vec<Arc<ModelInfo>>>,
+    pub(crate) ungranted: Vec<String>,
+    /// Why it cannot serve although it is loaded.
+    pub(crate) not_ready: Option<String>,
+}
+
+impl Plugin {
+    /// Gives a component its settings, and asks an adapter for its models.
+    pub(crate) async fn new(
+        shared: Arc<Shared>,
+        compiled: Arc<Compiled>,
+        settings: &PluginSettings,
+    ) -> Result<Arc<Self>, Refusal> {
+        let manifest = &compiled.manifest;
+        let config = Value::Object(manifest.configured(&settings.config)?).to_string();
+        let limits = manifest.limits.within(&shared.limits);
+        let grant = Grant::new(manifest, settings)?;
+        let credentials = manifest.credentials.iter().map(|want| want.name.clone());
+        let credentials: Vec<_> = credentials.filter(|name| grant.credential(name).is_some()).collect();
+        let (ungranted, not_ready) = (grant.ungranted().to_vec(), not_ready(&manifest.id, grant.missing()));
+        let door = match manifest.kind {
+            PluginKind::Adapter => Some(Arc::new(Door::new(grant, limits.clone(), &shared.tls, shared.io.clone())?)),
+            PluginKind::Transformer => None,
+        };
+        let hidden: ForbiddenHeaderFilter = match &door {
+            Some(door) => hidden_headers(Arc::clone(door)),
+            None => Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name)),
+        };
+        let id = Arc::from(manifest.id.as_str());
+        let plugin = Arc::new(Self {
+            shared,
+            id,
+            config: config.into(),
+            limits: Arc::new(limits),
+            door,
+            hidden,
+            credentials: credentials.into(),
+            models: OnceLock::new(),
+            ungranted,
+            not_ready,
+            compiled,
+        });
+        if plugin.kind() == PluginKind::Adapter {
+            let models = plugin.ask_models().await?;
+            plugin.models.get_or_init(|| models);
+        }
+        Ok(plugin)
+    }
+
+    /// What it is.
+    pub(crate) fn kind(&self) -> PluginKind {
+        self.compiled.manifest.kind
+    }
+
+    /// An adapter's models, its default first.
+    pub(crate) fn models(&self) -> &[Arc<ModelInfo>] {
+        self.models.get().map_or(&[], Vec::as_slice)
+    }
+}
+
+fn not_ready(id: &str, missing: &[String]) -> Option<String> {
+    let first = missing.first()?;
+    let names = missing.join(", ");
+    Some(format!(
+        "it lacks the credential {names}: name where {first} comes from under [plugin.{id}.credentials] in easel.toml"
+    ))
+}

@@ -1,0 +1,173 @@
+//! The runtime as the server holds it: started, asked, reconfigured, stopped.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use easel_core::{Backend, Error, ErrorKind, Result, Transformer};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::component::Linkers;
+use crate::door::Tls;
+use crate::engine::{Ticker, engine};
+use crate::loader::{Control, Loader};
+use crate::plugin::Shared;
+use crate::registry::{PluginStatus, Registry};
+use crate::{PluginSettings, RuntimeConfig};
+
+/// How long a start waits for the plugins that lie there. What is not compiled by then follows.
+const START_TIME: Duration = Duration::from_secs(60);
+
+/// The plugins of a server.
+pub struct Runtime {
+    registry: Arc<Registry>,
+    control: Arc<Control>,
+    shared: Arc<Shared>,
+    wake: SyncSender<()>,
+    loader: Mutex<Option<JoinHandle<()>>>,
+    guests: Mutex<Option<tokio::runtime::Runtime>>,
+}
+
+impl Runtime {
+    /// Loads the plugins in the folder and goes on watching it.
+    ///
+    /// `on_change` is called after every swap, on the loader's thread: it should take what
+    /// [`backends`](Self::backends) and [`transformers`](Self::transformers) say then, and not wait for anything. It is
+    /// not called before `start` has returned or given up waiting, after a minute, for plugins that compile long.
+    ///
+    /// Outbound connections live on the tokio runtime that this is called on; guests run on one of their own.
+    ///
+    /// # Errors
+    /// `Internal` when the folder cannot be made or the machine cannot run WebAssembly. A plugin that cannot be loaded is
+    /// no error: its [`status`](Self::status) says why.
+    pub async fn start(config: RuntimeConfig, on_change: impl Fn() + Send + Sync + 'static) -> Result<Self> {
+        let RuntimeConfig { folder, limits, plugins } = config;
+        fs::create_dir_all(&folder).map_err(|error| {
+            let message = format!("the plugins folder {} cannot be made: {error}", folder.display());
+            Error::new(ErrorKind::Internal, message).with_source(error)
+        })?;
+        let guests = guests()?;
+        let shared = shared(limits, guests.handle().clone())?;
+        let control = Arc::new(Control { settings: Mutex::new(plugins), is_stopping: AtomicBool::new(false) });
+        let registry = Arc::new(Registry::default());
+        let (wake, woken) = sync_channel(1);
+        let (started, is_started) = oneshot::channel();
+        let loader = Loader::new(
+            folder,
+            Arc::clone(&shared),
+            Arc::clone(&control),
+            Arc::clone(&registry),
+            (Box::new(on_change), started),
+        );
+        let waker = wake.clone();
+        let thread = thread::Builder::new().name("easel-plugin-load".into());
+        let loader = thread.spawn(move || loader.run(waker, &woken)).map_err(cannot_start)?;
+        let runtime = Self {
+            registry,
+            control,
+            shared,
+            wake,
+            loader: Mutex::new(Some(loader)),
+            guests: Mutex::new(Some(guests)),
+        };
+        if tokio::time::timeout(START_TIME, is_started).await.is_err() {
+            tracing::warn!("some plugins are still compiling after {START_TIME:?}, they follow");
+        }
+        Ok(runtime)
+    }
+
+    /// The adapters that serve now, by id.
+    pub fn backends(&self) -> Vec<Arc<dyn Backend>> {
+        self.registry.view().backends.clone()
+    }
+
+    /// The transformers that serve now, by id.
+    pub fn transformers(&self) -> Vec<Arc<dyn Transformer>> {
+        self.registry.view().transformers.clone()
+    }
+
+    /// How every plugin stands, by path.
+    pub fn status(&self) -> Vec<PluginStatus> {
+        self.registry.view().status.clone()
+    }
+
+    /// Gives the plugins other settings, all at once, by the same path as a changed file: plugins whose settings changed
+    /// get a new generation, and settings that a plugin cannot take leave the old one serving.
+    pub fn reconfigure(&self, plugins: BTreeMap<String, PluginSettings>) {
+        *self.control.settings.lock().unwrap_or_else(PoisonError::into_inner) = plugins;
+        self.wake();
+    }
+
+    /// Stops: nothing is loaded any more, new calls are refused, and calls that still run are ended.
+    pub async fn shutdown(&self) {
+        self.stop();
+        let loader = self.loader.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(loader) = loader {
+            // It ends after the component that it compiles just now.
+            let _ended = tokio::task::spawn_blocking(move || loader.join()).await;
+        }
+        self.end_calls();
+    }
+
+    fn stop(&self) {
+        self.control.is_stopping.store(true, Ordering::Release);
+        self.shared.calls.close();
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // Full means that it will look anyway.
+        let _full = self.wake.try_send(());
+    }
+
+    fn end_calls(&self) {
+        if let Some(guests) = self.guests.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            guests.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.stop();
+        self.end_calls();
+    }
+}
+
+/// The guests' own threads, so that a spinning guest cannot hold up the server's.
+fn guests() -> Result<tokio::runtime::Runtime> {
+    let threads = thread::available_parallelism().map_or(2, usize::from).max(2);
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .max_blocking_threads(threads.saturating_mul(2))
+        .thread_name("easel-plugin")
+        .enable_all()
+        .build()
+        .map_err(cannot_start)
+}
+
+fn shared(limits: crate::HostLimits, guests: Handle) -> Result<Arc<Shared>> {
+    let broken = |error: wasmtime::Error| {
+        Error::new(ErrorKind::Internal, format!("WebAssembly cannot run here: {}", error.root_cause()))
+    };
+    let engine = engine(&limits).map_err(broken)?;
+    Ok(Arc::new(Shared {
+        linkers: Linkers::new(&engine).map_err(broken)?,
+        ticker: Ticker::start(&engine).map_err(cannot_start)?,
+        calls: Arc::new(Semaphore::new(limits.calls)),
+        engine,
+        limits,
+        tls: Tls::new(),
+        guests,
+        io: Handle::current(),
+    }))
+}
+
+fn cannot_start(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Internal, format!("no threads for plugins: {error}")).with_source(error)
+}

@@ -1,0 +1,99 @@
+//! What belongs to one call: the store's data. It is made anew for every call and dropped with it, so nothing of one
+//! caller is there for the next.
+
+use std::sync::Arc;
+
+use easel_core::Progress;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{ForbiddenHeaderFilter, WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::HostLimits;
+use crate::budget::{CpuBudget, MemoryLimiter};
+use crate::door::{Door, Hooks, Visits};
+use crate::fault::Breach;
+use crate::host::BlobQuota;
+use crate::log::{CallLog, Output};
+
+/// The data of a store.
+pub(crate) struct State {
+    pub(crate) table: ResourceTable,
+    pub(crate) memory: MemoryLimiter,
+    pub(crate) call: CallState,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    hooks: Hooks,
+}
+
+/// What the host's functions need to know about the call.
+pub(crate) struct CallState {
+    pub(crate) plugin: Arc<str>,
+    /// The plugin's configuration as JSON text.
+    pub(crate) config: Arc<str>,
+    pub(crate) limits: Arc<HostLimits>,
+    /// The way out; none while a plugin is asked for its models, and for transformers.
+    pub(crate) door: Option<Arc<Door>>,
+    /// The credentials that the operator supplied, by name.
+    pub(crate) credentials: Arc<[String]>,
+    pub(crate) visits: Arc<Visits>,
+    pub(crate) blobs: BlobQuota,
+    pub(crate) log: Arc<CallLog>,
+    pub(crate) deadline: Instant,
+    pub(crate) cancellation: CancellationToken,
+    pub(crate) progress: Progress,
+}
+
+impl CallState {
+    /// Whether going on is worth it.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !self.cancellation.is_cancelled() && Instant::now() < self.deadline
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
+    }
+}
+
+/// Makes the store of one call, all limits set.
+pub(crate) fn new_store(
+    engine: &Engine,
+    call: CallState,
+    cpu: &Arc<CpuBudget>,
+    hidden: ForbiddenHeaderFilter,
+) -> Store<State> {
+    let limits = Arc::clone(&call.limits);
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(limits.resources);
+    let mut wasi = WasiCtx::builder();
+    let output = Output(Arc::clone(&call.log));
+    wasi.max_random_size(1 << 20).allow_tcp(false).allow_udp(false).stdout(output.clone()).stderr(output);
+    let mut http = WasiHttpCtx::new();
+    http.set_field_size_limit(64 << 10);
+    let hooks = Hooks { door: call.door.clone(), visits: Arc::clone(&call.visits), hidden };
+    let memory = MemoryLimiter::new(limits.memory_bytes, limits.table_elements);
+    let mut store = Store::new(engine, State { table, memory, call, wasi: wasi.build(), http, hooks });
+    store.limiter(|state| &mut state.memory);
+    store.set_hostcall_fuel(limits.hostcall_bytes);
+    store.set_max_component_handles(limits.handles);
+    store.set_epoch_deadline(1);
+    let cpu = Arc::clone(cpu);
+    store.epoch_deadline_callback(move |_| {
+        if cpu.is_spent() {
+            return Err(Breach::Cpu(cpu.limit()).into());
+        }
+        // Others on this thread get their turn, and a call that was given up ends here.
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+    });
+    store
+}
