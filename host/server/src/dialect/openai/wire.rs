@@ -1,0 +1,250 @@
+//! The words of the OpenAI Images API: what a request says, field by field, and the parts of an answer.
+//!
+//! Nothing is decided here but whether a field can be read; what it means is [`convert`](super::convert)'s.
+
+use easel_core::{Error, ErrorKind, ImageFormat, MAX_COUNT, MAX_SEED, MAX_STEPS, Note, Size};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::dialect::fields::{Fields, quote};
+
+/// The body of `POST /v1/images/generations`, with our extensions at the top level.
+#[derive(Debug, Default)]
+pub(super) struct GenerationBody {
+    pub(super) prompt: Option<String>,
+    pub(super) model: Option<String>,
+    pub(super) n: Option<u32>,
+    pub(super) size: Option<Size>,
+    pub(super) response_format: Option<ResponseFormat>,
+    pub(super) output_format: Option<ImageFormat>,
+    pub(super) output_compression: Option<u8>,
+    /// The fields that not every model has, as they came: name and JSON text.
+    pub(super) general: Vec<(&'static str, String)>,
+    pub(super) seed: Option<u64>,
+    pub(super) steps: Option<u32>,
+    pub(super) cfg_scale: Option<f64>,
+    pub(super) guidance: Option<f64>,
+    pub(super) negative_prompt: Option<String>,
+    pub(super) scheduler: Option<String>,
+    pub(super) backend: Option<String>,
+    pub(super) options: Option<Map<String, Value>>,
+    /// What was not understood.
+    pub(super) notes: Vec<Note>,
+}
+
+/// How the caller wants the pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ResponseFormat {
+    Url,
+    B64Json,
+}
+
+/// The general fields that hold one of some words. `auto` is every one's default and says nothing.
+const WORDS: &[(&str, &[&str])] = &[
+    // `standard` and `hd` are from models that are gone; clients still send them.
+    ("quality", &["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]),
+    ("style", &["vivid", "natural"]),
+    ("background", &["auto", "transparent", "opaque"]),
+    ("moderation", &["auto", "low"]),
+    ("complexity", &["low", "medium", "high"]),
+];
+/// The general fields that hold a whole number.
+const INTEGERS: &[(&str, u64, u64)] = &[("frame_count", 2, 16), ("frame_duration_ms", 1, 60_000)];
+
+impl GenerationBody {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// `InvalidRequest` or `Unsupported`, naming the first field that cannot be read.
+    pub(super) fn read(body: &[u8]) -> Result<Self, Error> {
+        let mut fields = Fields::parse(body)?;
+        refuse_streaming(&mut fields)?;
+        // Who the caller's own user is has no effect on the picture, so it is no warning either.
+        fields.text("user")?;
+        fields.text("safety_identifier")?;
+        let body = Self {
+            prompt: fields.text("prompt")?,
+            model: fields.text("model")?,
+            n: small(fields.integer("n", 1..=MAX_COUNT.into())?),
+            size: size(&mut fields)?,
+            response_format: response_format(&mut fields)?,
+            output_format: output_format(&mut fields)?,
+            output_compression: small(fields.integer("output_compression", 0..=100)?),
+            general: general(&mut fields)?,
+            seed: seed(&mut fields)?,
+            steps: small(fields.integer("steps", 1..=MAX_STEPS.into())?),
+            cfg_scale: fields.number("cfg_scale")?,
+            guidance: fields.number("guidance")?,
+            negative_prompt: fields.text("negative_prompt")?,
+            scheduler: fields.text("scheduler")?,
+            backend: fields.text("backend")?,
+            options: fields.object("options")?,
+            notes: Vec::new(),
+        };
+        Ok(Self { notes: fields.finish(), ..body })
+    }
+}
+
+fn refuse_streaming(fields: &mut Fields) -> Result<(), Error> {
+    if fields.integer("partial_images", 0..=3)?.is_some_and(|count| count > 0) {
+        fields.note_ignored("partial_images", "it goes with stream only");
+    }
+    if fields.flag("stream")?.unwrap_or(false) {
+        let error = Error::invalid("stream", "stream is not supported here: answers come whole");
+        return Err(error.with_code("unsupported_parameter").with_hint("leave stream out, or send false"));
+    }
+    Ok(())
+}
+
+fn size(fields: &mut Fields) -> Result<Option<Size>, Error> {
+    let Some(text) = fields.text("size")?.filter(|text| text != "auto") else { return Ok(None) };
+    text.parse().map(Some).map_err(|()| {
+        let (most, text) = (Size::MAX_SIDE, quote(&text));
+        let message =
+            format!("size must be auto or WIDTHxHEIGHT with sides from 1 to {most}, as in 1024x1024, not {text}");
+        Error::invalid("size", message)
+    })
+}
+
+fn response_format(fields: &mut Fields) -> Result<Option<ResponseFormat>, Error> {
+    let word = fields.word("response_format", &["url", "b64_json"])?;
+    Ok(word.map(|word| if word == "url" { ResponseFormat::Url } else { ResponseFormat::B64Json }))
+}
+
+fn output_format(fields: &mut Fields) -> Result<Option<ImageFormat>, Error> {
+    let Some(text) = fields.text("output_format")? else { return Ok(None) };
+    if let Ok(format) = text.parse() {
+        return Ok(Some(format));
+    }
+    let known = ImageFormat::ALL.map(ImageFormat::name).join(", ");
+    if matches!(text.as_str(), "gif" | "svg") {
+        let message = format!("output_format {text} is not made here; it must be one of {known}");
+        return Err(Error::new(ErrorKind::Unsupported, message).with_param("output_format"));
+    }
+    Err(Error::invalid("output_format", format!("output_format must be one of {known}, not {}", quote(&text))))
+}
+
+fn seed(fields: &mut Fields) -> Result<Option<u64>, Error> {
+    fields
+        .integer("seed", 0..=MAX_SEED)
+        .map_err(|error| error.with_hint("leave seed out for another picture every time"))
+}
+
+fn general(fields: &mut Fields) -> Result<Vec<(&'static str, String)>, Error> {
+    let mut general = Vec::new();
+    for (name, words) in WORDS {
+        if let Some(word) = fields.word(name, words)?.filter(|word| *word != "auto") {
+            general.push((*name, Value::from(word).to_string()));
+        }
+    }
+    for (name, least, most) in INTEGERS {
+        if let Some(number) = fields.integer(name, *least..=*most)? {
+            general.push((*name, number.to_string()));
+        }
+    }
+    if let Some(svg) = fields.object("svg")? {
+        general.push(("svg", Value::Object(svg).to_string()));
+    }
+    Ok(general)
+}
+
+/// A number whose range was checked, in its own type.
+fn small<T: TryFrom<u64>>(number: Option<u64>) -> Option<T> {
+    number.and_then(|number| T::try_from(number).ok())
+}
+
+/// One picture of an answer, but for its base64.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct ImageItem {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) revised_prompt: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) seed: Option<u64>,
+}
+
+/// What an answer says besides its pictures.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Particulars {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) size: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) output_format: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) quality: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) background: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) usage: Option<Tokens>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) warnings: Vec<Warning>,
+}
+
+/// What was counted, where tokens were.
+#[derive(Debug, Serialize)]
+pub(super) struct Tokens {
+    pub(super) input_tokens: u64,
+    pub(super) output_tokens: u64,
+    pub(super) total_tokens: u64,
+    pub(super) input_tokens_details: TokenDetails,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct TokenDetails {
+    pub(super) text_tokens: u64,
+    pub(super) image_tokens: u64,
+}
+
+/// Something that was done differently than asked; an extension of ours.
+#[derive(Debug, Serialize)]
+pub(super) struct Warning {
+    pub(super) param: Option<String>,
+    pub(super) kind: &'static str,
+    pub(super) message: String,
+}
+
+/// The error envelope. `message`, `type`, `param` and `code` must all be there: the official libraries read them
+/// without looking.
+pub(super) fn error_body(error: &Error) -> Value {
+    let mut inner = json!({
+        "message": error.message(),
+        "type": error_type(error.kind()),
+        "param": error.param(),
+        "code": error.code(),
+    });
+    if let Some(hint) = error.hint() {
+        inner["hint"] = hint.into();
+    }
+    let mut body = json!({ "error": inner });
+    if let Some(backend) = error.backend() {
+        body["backend_class"] = backend.into();
+        body["route_kind"] = "images".into();
+    }
+    body
+}
+
+fn error_type(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::ContentPolicy => "image_generation_user_error",
+        ErrorKind::InvalidRequest
+        | ErrorKind::Unsupported
+        | ErrorKind::Unauthenticated
+        | ErrorKind::ModelNotFound
+        | ErrorKind::NotFound
+        | ErrorKind::MethodNotAllowed
+        | ErrorKind::TooLarge
+        | ErrorKind::UnsupportedMediaType => "invalid_request_error",
+        ErrorKind::Forbidden => "permission_error",
+        ErrorKind::InsufficientFunds => "insufficient_quota",
+        ErrorKind::Overloaded | ErrorKind::RateLimited => "rate_limit_error",
+        ErrorKind::Upstream
+        | ErrorKind::PluginFault
+        | ErrorKind::NotReady
+        | ErrorKind::OutOfMemory
+        | ErrorKind::Timeout
+        | ErrorKind::Cancelled
+        | ErrorKind::Storage
+        | ErrorKind::Internal => "server_error",
+    }
+}

@@ -1,0 +1,67 @@
+//! Finds out who calls. A key comes as `Authorization: Bearer` or `X-API-Key`; without configured keys everybody is the
+//! local caller, whom the config allows on loopback only.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use easel_core::{Error, ErrorKind, Principal};
+
+use super::{Front, ImageAccess, Settings};
+use crate::error::Failure;
+
+/// Lets through callers with a key, and puts who they are on the request.
+pub(super) async fn require(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
+    match identify(&front.settings(), request.headers()) {
+        Ok(principal) => {
+            request.extensions_mut().insert(principal);
+            next.run(request).await
+        }
+        Err(error) => Failure(error).into_response(),
+    }
+}
+
+/// The same for kept images, where these are not public.
+pub(super) async fn require_for_images(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
+    match front.settings().image_access {
+        ImageAccess::Public => next.run(request).await,
+        ImageAccess::Keyed => require(State(front), request, next).await,
+    }
+}
+
+fn identify(settings: &Settings, headers: &HeaderMap) -> Result<Principal, Error> {
+    if settings.keys.is_empty() {
+        return Ok(Principal::local());
+    }
+    let candidates = [bearer(headers), api_key(headers)];
+    let mut found = None;
+    // Every key is compared with every candidate, also after a match, so that the time tells nothing.
+    for key in &settings.keys {
+        for candidate in candidates.iter().flatten() {
+            if bool::from(key.secret.matches(candidate)) {
+                found = Some(key);
+            }
+        }
+    }
+    if let Some(key) = found {
+        return Ok(Principal { name: Arc::clone(&key.name), allowance: Arc::clone(&key.allowance) });
+    }
+    let message = match candidates {
+        [None, None] => "the request carries no API key",
+        [_, _] => "the API key is not valid",
+    };
+    let hint = "send the header Authorization: Bearer KEY, or X-API-Key: KEY";
+    Err(Error::new(ErrorKind::Unauthenticated, message).with_hint(hint))
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn api_key(headers: &HeaderMap) -> Option<&str> {
+    headers.get("x-api-key")?.to_str().ok().map(str::trim)
+}

@@ -1,0 +1,80 @@
+//! The probes: whether the process serves, and whether it can make images now. They need no key, and anybody may ask
+//! them as often as they like, so they cost next to nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use easel_core::{Backend, Readiness};
+use serde::Serialize;
+
+use super::Front;
+
+/// The addresses.
+pub(super) fn routes() -> Router<Arc<Front>> {
+    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz))
+}
+
+/// `GET /healthz`: the process serves, whatever the backends do.
+async fn healthz() -> &'static str {
+    "ok"
+}
+
+/// `GET /readyz`: at least one backend is ready, images can be kept, and the server is not stopping.
+async fn readyz(State(front): State<Arc<Front>>) -> Response {
+    let snapshot = front.pipeline.world().snapshot();
+    let backends: BTreeMap<_, _> =
+        snapshot.backends.iter().map(|backend| (backend.id().to_owned(), Standing::of(backend.as_ref()))).collect();
+    // The store answers from memory when it was asked a moment ago.
+    let store = match front.store.check_writable().await {
+        Ok(()) => Standing { ready: true, status: "ready", reason: None },
+        Err(error) => Standing { ready: false, status: "not_ready", reason: Some(error.message().to_owned()) },
+    };
+    let admitting = front.pipeline.admission().is_open();
+    let ready = admitting && store.ready && backends.values().any(|backend| backend.ready);
+    let reason = match (admitting, backends.is_empty()) {
+        (false, _) => Some("the server is stopping"),
+        (true, true) => Some("there is no backend yet"),
+        (true, false) => None,
+    };
+    let body = Json(Readyz { ready, reason, backends, store });
+    if ready {
+        return body.into_response();
+    }
+    let mut response = (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    response
+}
+
+#[derive(Serialize)]
+struct Readyz {
+    ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    backends: BTreeMap<String, Standing>,
+    store: Standing,
+}
+
+/// How one part stands.
+#[derive(Serialize)]
+pub(super) struct Standing {
+    pub(super) ready: bool,
+    pub(super) status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<String>,
+}
+
+impl Standing {
+    pub(super) fn of(backend: &dyn Backend) -> Self {
+        match backend.readiness() {
+            Readiness::Ready => Self { ready: true, status: "ready", reason: None },
+            Readiness::Loading => Self { ready: false, status: "loading", reason: None },
+            Readiness::NotReady(reason) => Self { ready: false, status: "not_ready", reason: Some(reason) },
+        }
+    }
+}

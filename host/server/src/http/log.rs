@@ -1,0 +1,147 @@
+//! Tells what became of each request, once, at the edge. Prompts, images and headers are never told; of a caller's
+//! mistake only its kind and the parameter's name, since messages may quote what the caller wrote.
+
+use std::error::Error as StdError;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::Next;
+use axum::response::Response;
+use easel_core::{Error, ErrorKind, RequestId};
+use tracing::Instrument;
+
+use crate::dialect;
+use crate::error::{Failure, status};
+
+/// What a handler tells the log about a request that was served, in the response's extensions.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// The backend that made the images.
+    pub backend: String,
+    /// The model that made them.
+    pub model: String,
+}
+
+/// Logs one line for every request but the liveness probe, which comes every few seconds and says nothing.
+pub(super) async fn layer(request: Request, next: Next) -> Response {
+    if request.uri().path() == "/healthz" {
+        return next.run(request).await;
+    }
+    let id = request.extensions().get::<RequestId>().cloned();
+    let id = id.as_ref().map_or("-", RequestId::as_str);
+    let span = tracing::info_span!("request", request_id = id);
+    let mut line = Line {
+        dialect: dialect::of(request.uri().path()).name,
+        route: request
+            .extensions()
+            .get::<MatchedPath>()
+            .map_or_else(|| "-".to_owned(), |path| path.as_str().to_owned()),
+        begun: Instant::now(),
+        is_answered: false,
+        span: span.clone(),
+    };
+    let response = next.run(request).instrument(span).await;
+    line.tell(&response);
+    response
+}
+
+/// The line to be written. Dropped unwritten, it says that the caller went away first.
+struct Line {
+    dialect: &'static str,
+    route: String,
+    begun: Instant,
+    is_answered: bool,
+    span: tracing::Span,
+}
+
+impl Line {
+    fn tell(&mut self, response: &Response) {
+        self.is_answered = true;
+        let _inside = self.span.enter();
+        let (dialect, route) = (self.dialect, self.route.as_str());
+        let (status, ms) = (response.status().as_u16(), self.ms());
+        if let Some(Failure(error)) = response.extensions().get::<Failure>() {
+            return self.tell_failure(error, ms);
+        }
+        match response.extensions().get::<Served>() {
+            Some(Served { backend, model }) => tracing::debug!(dialect, route, backend, model, status, ms, "answered"),
+            None => tracing::debug!(dialect, route, status, ms, "answered"),
+        }
+    }
+
+    fn tell_failure(&self, error: &Error, ms: u64) {
+        let (dialect, route) = (self.dialect, self.route.as_str());
+        let (backend, model) = (error.backend(), error.model());
+        let (kind, code, param) = (error.kind(), error.code(), error.param());
+        let status = status(kind).as_u16();
+        // One list of fields for every level: the macros want the level as a constant.
+        macro_rules! tell {
+            ($level:ident, $($more:tt)*) => {
+                tracing::$level!(dialect, route, backend, model, error.kind = ?kind, error.code = code, status, ms, $($more)*)
+            };
+        }
+        match severity(kind) {
+            Severity::Mistake => tell!(debug, param, "refused"),
+            Severity::Degraded => tell!(warn, error = %error, cause = causes(error), "failed"),
+            Severity::Fault => tell!(error, error = %error, cause = causes(error), "failed"),
+        }
+    }
+
+    fn ms(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            let _inside = self.span.enter();
+            tracing::debug!(dialect = self.dialect, route = self.route, ms = self.ms(), "the caller went away");
+        }
+    }
+}
+
+/// Who has to do something about a failure.
+enum Severity {
+    /// The caller, or nobody.
+    Mistake,
+    /// Somebody, if it goes on.
+    Degraded,
+    /// The operator, or we.
+    Fault,
+}
+
+fn severity(kind: ErrorKind) -> Severity {
+    match kind {
+        ErrorKind::InvalidRequest
+        | ErrorKind::Unsupported
+        | ErrorKind::ContentPolicy
+        | ErrorKind::Unauthenticated
+        | ErrorKind::Forbidden
+        | ErrorKind::ModelNotFound
+        | ErrorKind::NotFound
+        | ErrorKind::MethodNotAllowed
+        | ErrorKind::TooLarge
+        | ErrorKind::UnsupportedMediaType
+        | ErrorKind::Overloaded
+        | ErrorKind::RateLimited
+        | ErrorKind::Cancelled => Severity::Mistake,
+        ErrorKind::InsufficientFunds
+        | ErrorKind::Upstream
+        | ErrorKind::PluginFault
+        | ErrorKind::NotReady
+        | ErrorKind::OutOfMemory
+        | ErrorKind::Timeout => Severity::Degraded,
+        ErrorKind::Storage | ErrorKind::Internal => Severity::Fault,
+    }
+}
+
+/// The most causes that are told: a chain that long is a loop.
+const MAX_CAUSES: usize = 16;
+
+/// The chain of sources, the nearest first.
+fn causes(error: &Error) -> Option<String> {
+    let chain = std::iter::successors(error.source(), |cause: &&(dyn StdError + 'static)| (*cause).source());
+    let told: Vec<_> = chain.take(MAX_CAUSES).map(ToString::to_string).collect();
+    (!told.is_empty()).then(|| told.join(": "))
+}

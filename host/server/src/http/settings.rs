@@ -1,0 +1,119 @@
+//! What the HTTP front needs of the config, as checked types. The config fills it (`config/`); a reload swaps it whole,
+//! so a request sees one or the other, never a mixture.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use easel_core::{Allowance, Delivery};
+use subtle::{Choice, ConstantTimeEq};
+use url::Url;
+
+/// The settings of the HTTP front.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the server listens. On a loopback address only loopback names and `allowed_hosts` are answered.
+    pub bind: SocketAddr,
+    /// The other host names under which the server is reached, without port.
+    pub allowed_hosts: Vec<String>,
+    /// The web origins whose pages may call the server.
+    pub allowed_origins: Vec<AllowedOrigin>,
+    /// The keys that callers need; without any, everybody who reaches the server may use it.
+    pub keys: Vec<Key>,
+    /// Whether kept images need a key too, where there are keys.
+    pub image_access: ImageAccess,
+    /// The most bytes of a request's body.
+    pub max_body_bytes: usize,
+    /// From a request's first byte to the end of its work.
+    pub request_time_limit: Duration,
+    /// What stands before `/ui/images/…` in answers; without it, addresses are relative.
+    pub public_base_url: Option<Url>,
+    /// How pictures are given to requests that do not say, whatever the dialect's own rule.
+    pub default_delivery: Option<Delivery>,
+}
+
+/// Who may fetch kept images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageAccess {
+    /// Whoever knows the address.
+    Public,
+    /// Whoever has a key.
+    Keyed,
+}
+
+/// One key and what its holder may ask.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// The name in logs.
+    pub name: Arc<str>,
+    /// The key itself.
+    pub secret: Secret,
+    /// What its holder may ask.
+    pub allowance: Arc<Allowance>,
+}
+
+/// Text that must not be shown: it is redacted wherever it is formatted.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Takes the text.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// Compares without telling by its duration where the difference is. The length is not hidden.
+    pub fn matches(&self, candidate: &str) -> Choice {
+        self.0.as_bytes().ct_eq(candidate.as_bytes())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// A web origin, or all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowedOrigin {
+    /// Every origin, written `*`.
+    Any,
+    /// Scheme, host and port, as in `https://chat.example.org`.
+    Exact(url::Origin),
+}
+
+impl AllowedOrigin {
+    /// Whether it covers an origin that a browser named.
+    pub fn covers(&self, origin: &url::Origin) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(exact) => exact == origin,
+        }
+    }
+}
+
+/// Reads `*` or an origin without path; the error says what would be right.
+impl FromStr for AllowedOrigin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        let wrong =
+            || format!("{text:?} is not an origin; write scheme and host, as in https://chat.example.org, or *");
+        let url = Url::parse(text).map_err(|_| wrong())?;
+        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+        let origin = url.origin();
+        if bare && origin.is_tuple() { Ok(Self::Exact(origin)) } else { Err(wrong()) }
+    }
+}

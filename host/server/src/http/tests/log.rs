@@ -1,0 +1,87 @@
+//! What the log says about a request, and what it never says.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use easel_core::{Error, ErrorKind};
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::house::{Ask, Behaviour, House};
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// Runs one request and returns the lines of this crate that it left.
+async fn lines(house: &House, ask: Ask) -> Vec<String> {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt().json().with_max_level(tracing::Level::DEBUG).with_writer(lines.clone());
+    let guard = tracing::subscriber::set_default(subscriber.finish());
+    house.ask(ask).await;
+    drop(guard);
+    let written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    written.lines().filter(|line| line.contains("easel::http")).map(str::to_owned).collect()
+}
+
+fn generations(body: &str) -> Ask {
+    Ask::post("/v1/images/generations", body).header("x-request-id", "req-1").header("x-api-key", "sk-secret")
+}
+
+#[tokio::test]
+async fn each_request_is_told_once_with_its_id_and_without_its_content() {
+    let house = House::new().await;
+    let source = io::Error::other("the socket closed");
+    let failure = Error::new(ErrorKind::Upstream, "the provider failed").with_source(source);
+    let rows = [
+        (Behaviour::Paint, r#"{"prompt":"tulips"}"#, "DEBUG", vec!["answered", "engine", "shapes", "\"status\":200"]),
+        (
+            Behaviour::Paint,
+            r#"{"prompt":"tulips","size":"tulips"}"#,
+            "DEBUG",
+            vec!["InvalidRequest", "\"param\":\"size\""],
+        ),
+        (
+            Behaviour::Fail(failure),
+            r#"{"prompt":"tulips"}"#,
+            "WARN",
+            vec!["the provider failed", "the socket closed", "engine"],
+        ),
+        (Behaviour::Panic, r#"{"prompt":"tulips"}"#, "ERROR", vec!["panicked: the brush broke", "Internal"]),
+    ];
+    for (behaviour, body, level, expected) in rows {
+        house.engine.behave(behaviour);
+        let lines = lines(&house, generations(body)).await;
+        let [line] = lines.as_slice() else { panic!("not one line: {lines:?}") };
+        for part in expected.into_iter().chain(["req-1", "openai", "/v1/images/generations", level]) {
+            assert!(line.contains(part), "{part} is not in {line}");
+        }
+        for secret in ["tulips", "sk-secret", "PNG"] {
+            assert!(!line.contains(secret), "{secret} is in {line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_liveness_probe_is_not_told() {
+    let house = House::new().await;
+    assert_eq!(lines(&house, Ask::get("/healthz")).await, Vec::<String>::new());
+    assert_eq!(lines(&house, Ask::get("/readyz")).await.len(), 1);
+}
