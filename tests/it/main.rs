@@ -1,1 +1,27 @@
-//! .
+//! The one test binary. Each module tests the running server from outside, as a client, an operator or a plugin author
+//! meets it; what one crate can show alone is tested there, what the walk does with fakes in `host/core/src/tests/`.
+//!
+//! `harness/` starts servers and plays the other sides; `cases/` holds requests and what must come back, as data;
+//! `golden/` holds numbers made elsewhere; `hostile/` the plugins that misbehave. Test names begin with the number of
+//! the item that they show, where there is one.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+#[path = "../golden/mod.rs"]
+mod golden;
+
+#[path = "../hostile/mod.rs"]
+mod hostile;
+
+mod admission;
+mod architecture;
+mod cases;
+mod command_line;
+mod documents;
+mod openai_client;
+mod picture;
+mod plugins;
+mod security;
+mod start;
+mod store;

@@ -1,0 +1,39 @@
+//! Components as files to put into a plugins folder, and other builds of them.
+
+/// The transformer `prompt-styles`, and where it lies in a server's folder.
+pub const PROMPT_STYLES: (&str, &[u8]) =
+    ("plugins/prompt-styles.wasm", include_bytes!(env!("COMPONENT_PROMPT_STYLES")));
+
+/// The adapter that misbehaves, as its prompt tells it, and the manifest that has to lie beside it.
+pub const HOSTILE: [(&str, &[u8]); 2] = [
+    ("plugins/hostile/hostile.wasm", include_bytes!(env!("COMPONENT_HOSTILE_GUEST"))),
+    (
+        "plugins/hostile/plugin.toml",
+        b"[plugin]\nid = \"hostile\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.1\"\n[config]\nmodels = \"\"\n",
+    ),
+];
+
+/// The manifest that is embedded in it.
+const MANIFEST: &str = include_str!("../../plugins/prompt-styles/plugin.toml");
+
+/// Another build of the transformer, which adds these words to every prompt by default.
+///
+/// Only the embedded manifest differs, and it stays as long as it was, so that the file around it stays as it is.
+pub fn styles_that_add(words: &str) -> Vec<u8> {
+    let keys = MANIFEST.lines().filter(|line| !line.starts_with("description") && !line.starts_with('#'));
+    let manifest: Vec<_> =
+        keys.map(|line| if line.starts_with("default_style") { "default_style = \"x\"" } else { line }).collect();
+    let manifest = format!("{}\nx.prompt = \"{words}\"\n", manifest.join("\n"));
+    assert!(manifest.len() <= MANIFEST.len(), "the manifest has no room for {words:?}");
+    let manifest = format!("{manifest:width$}", width = MANIFEST.len());
+
+    let mut component = PROMPT_STYLES.1.to_vec();
+    let length = MANIFEST.len();
+    let places: Vec<_> =
+        (0..component.len() - length).filter(|&at| &component[at..at + length] == MANIFEST.as_bytes()).collect();
+    assert!(!places.is_empty(), "the component has its manifest embedded");
+    for at in places {
+        component[at..at + length].copy_from_slice(manifest.as_bytes());
+    }
+    component
+}

@@ -1,0 +1,166 @@
+//! Documents that tell people what to type: each command in them is known to a test or to the check that runs before
+//! every change lands.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// What tries a command: a test by its name, or a text in the script that runs before every change lands or in the build
+/// of these tests.
+#[derive(Clone, Copy, Debug)]
+enum TriedBy {
+    Test(&'static str),
+    File(&'static str, &'static str),
+}
+
+use TriedBy::{File, Test};
+
+/// The commands that READMEs may tell, and what tries each of them. A command that is not here is one that nobody tries.
+const KNOWN: &[(&str, TriedBy)] = &[
+    ("sdk/wasm-target", File(".ci/run", "step sdk/wasm-target\n")),
+    ("cargo test", File(".ci/run", "step cargo test --manifest-path \"$manifest\"")),
+    ("cargo test --workspace", File(".ci/run", "step cargo test --workspace")),
+    ("cargo test -p plugin-openai-images", File(".ci/run", "step cargo test --workspace")),
+    ("cargo test -p plugin-prompt-styles", File(".ci/run", "step cargo test --workspace")),
+    (
+        "cargo build -p plugin-openai-images --target wasm32-wasip2 --profile plugin",
+        File("tests/build.rs", "\"--package\", package, \"--target\", TARGET, \"--profile\", PROFILE"),
+    ),
+    (
+        "cargo build -p plugin-prompt-styles --target wasm32-wasip2 --profile plugin",
+        File("tests/build.rs", "\"--package\", package, \"--target\", TARGET, \"--profile\", PROFILE"),
+    ),
+    ("cargo build --target wasm32-wasip2 --profile plugin", File(".ci/run", "--target wasm32-wasip2 --profile plugin")),
+    ("cp -r examples/hello-adapter examples/my-adapter", Test(FIRST_PLUGIN)),
+    (
+        "sed -i 's/hello-adapter/my-adapter/; s/hello_adapter/my_adapter/' examples/my-adapter/{Cargo,plugin}.toml",
+        Test(FIRST_PLUGIN),
+    ),
+    ("cd examples/my-adapter", Test(FIRST_PLUGIN)),
+    ("cp target/wasm32-wasip2/plugin/my_adapter.wasm ../../plugins/", Test(FIRST_PLUGIN)),
+];
+
+const FIRST_PLUGIN: &str = "first_plugin_of_the_sdks_readme_gets_the_name_that_its_author_chose";
+
+/// The kinds of blocks that hold commands.
+const SHELLS: [&str; 4] = ["sh", "bash", "console", "shell"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests have a folder above them").to_owned()
+}
+
+/// Every README of the project, from its root.
+fn readmes() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("the tree can be listed") {
+            let path = entry.expect("the tree can be listed").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if path.is_dir() && !matches!(name.as_str(), "target" | ".git" | "data") {
+                folders.push(path);
+            } else if name == "README.md" {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The commands in a document: each line of its shell blocks, continued lines joined, without comments and prompts.
+fn commands(text: &str) -> Vec<String> {
+    let mut commands = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let Some(kind) = line.trim_start().strip_prefix("```") else { continue };
+        let is_shell = SHELLS.contains(&kind.trim());
+        let block: Vec<_> = lines.by_ref().take_while(|line| !line.trim_start().starts_with("```")).collect();
+        if is_shell {
+            let joined = block.join("\n").replace("\\\n", " ");
+            let of_line = |line: &str| {
+                let line = line.trim().trim_start_matches("$ ");
+                let line = line.split(" # ").next().unwrap_or_default();
+                line.split_whitespace().collect::<Vec<_>>().join(" ")
+            };
+            commands.extend(joined.lines().map(of_line).filter(|line| !line.is_empty() && !line.starts_with('#')));
+        }
+    }
+    commands
+}
+
+#[test]
+fn every_command_in_a_readme_is_one_that_is_tried() {
+    let mut unknown = Vec::new();
+    let mut seen = BTreeSet::new();
+    for path in readmes() {
+        for command in commands(&read(&path)) {
+            if KNOWN.iter().any(|(known, _)| *known == command) {
+                seen.insert(command);
+            } else {
+                unknown.push(format!("{}: {command}", path.strip_prefix(root()).unwrap_or(&path).display()));
+            }
+        }
+    }
+    assert!(unknown.is_empty(), "nothing tries these commands:\n{}", unknown.join("\n"));
+    let stale: Vec<_> = KNOWN.iter().map(|(known, _)| *known).filter(|known| !seen.contains(*known)).collect();
+    assert!(stale.is_empty(), "no README tells these any more: {stale:#?}");
+}
+
+#[test]
+fn what_is_said_to_try_a_command_is_there() {
+    let folder = root().join("tests/it");
+    let modules =
+        std::fs::read_dir(folder).expect("the tests can be listed").map(|entry| entry.expect("an entry").path());
+    let tests: String = modules.filter(|path| path.is_file()).map(|path| read(&path)).collect();
+    for (command, tried_by) in KNOWN {
+        match tried_by {
+            Test(name) => assert!(tests.contains(&format!("fn {name}()")), "{command}: there is no test {name}"),
+            File(path, text) => assert!(read(&root().join(path)).contains(text), "{command}: {path} has no {text:?}"),
+        }
+    }
+}
+
+/// The commands of the SDK's first plugin, in a copy of the two folders that they touch. What cargo does is tried with
+/// the example itself.
+#[test]
+fn first_plugin_of_the_sdks_readme_gets_the_name_that_its_author_chose() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let example = root().join("examples/hello-adapter");
+    let copy = format!(
+        "mkdir -p {0} && cp -r '{1}'/{{Cargo.toml,plugin.toml,src}} {0}",
+        "examples/hello-adapter",
+        example.display()
+    );
+    let readme = commands(&read(&root().join("sdk/README.md")));
+    let steps = readme.iter().filter(|command| !command.starts_with("cargo ") && *command != "sdk/wasm-target");
+    let built = "mkdir -p plugins examples/my-adapter/target/wasm32-wasip2/plugin\n\
+                 touch examples/my-adapter/target/wasm32-wasip2/plugin/my_adapter.wasm";
+    let mut script = vec!["set -eu".to_owned(), copy];
+    for step in steps {
+        if step.starts_with("cd ") {
+            script.push(built.to_owned());
+        }
+        script.push(step.clone());
+    }
+
+    let bash = std::process::Command::new("bash").args(["-c", &script.join("\n")]).current_dir(folder.path()).output();
+
+    let output = bash.expect("there is a bash");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for (file, line) in [("Cargo.toml", "name = \"my-adapter\""), ("plugin.toml", "id = \"my-adapter\"")] {
+        let text = read(&folder.path().join("examples/my-adapter").join(file));
+        assert!(text.lines().any(|found| found == line), "{file} should have {line}: {text}");
+        assert!(!text.contains("hello-adapter"), "{file}: {text}");
+    }
+    assert!(folder.path().join("plugins/my_adapter.wasm").is_file());
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn commands_are_found_in_shell_blocks_only() {
+    let text = "Run `ls`:\n```console\n$ cargo run  -- serve # the server\ncurl \\\n  -d x url\n# a comment\n```\n```toml\nmode = \"stub\"\n```\n";
+    assert_eq!(commands(text), ["cargo run -- serve", "curl -d x url"]);
+}
