@@ -1,9 +1,10 @@
 //! Builds what the tests need besides themselves: every plugin, and the hostile guest, as a component; and one test
 //! function for every file in `cases/`, so that a case cannot be forgotten.
 //!
-//! Components are built by a second cargo in a target folder of its own (`<target>/components`), with the profile that
-//! ships. Where each one lies is told in `COMPONENT_<NAME>`. What cannot be built is one clear line.
+//! Components are built by a second cargo in a target folder of its own (`<target>/plugins`, which `easel dev` uses too),
+//! with the profile that ships. Where each one lies is told in `COMPONENT_<NAME>`. What cannot be built is one clear line.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,8 +13,10 @@ use std::{env, fs};
 
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "plugin";
-/// What a component is made of, from the root of the repository.
-const SOURCES: [&str; 6] = ["plugins", "sdk", "wit", "tests/hostile", "Cargo.toml", ".cargo/config.toml"];
+/// What every component is made of, from the root of the repository.
+const SHARED: [&str; 5] = ["sdk/src", "sdk/Cargo.toml", "wit", "Cargo.toml", ".cargo/config.toml"];
+/// What one is made of, from its own folder; `easel dev` puts components beside it, which must not count.
+const OWN: [&str; 3] = ["src", "Cargo.toml", "plugin.toml"];
 
 fn main() -> ExitCode {
     match build() {
@@ -32,24 +35,26 @@ fn build() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("cases.rs"), case_functions(&tests.join("cases"))?)?;
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=cases");
-    for source in SOURCES.iter().map(|source| root.join(source)).filter(|source| source.exists()) {
+    let packages = packages(root)?;
+    let own = packages.values().flat_map(|folder| OWN.map(|source| folder.join(source)));
+    for source in SHARED.map(|source| root.join(source)).into_iter().chain(own).filter(|source| source.exists()) {
         println!("cargo::rerun-if-changed={}", source.display());
     }
 
     // <target>/<profile>/build/<package>/out
-    let target = out.ancestors().nth(4).ok_or("OUT_DIR is not where cargo puts it")?.join("components");
+    let target = out.ancestors().nth(4).ok_or("OUT_DIR is not where cargo puts it")?.join("plugins");
     ensure_target(root)?;
-    for package in packages(root)? {
-        let component = component(root, &target, &package)?;
+    for package in packages.keys() {
+        let component = component(root, &target, package)?;
         let name = package.trim_start_matches("plugin-").replace('-', "_").to_uppercase();
         println!("cargo::rustc-env=COMPONENT_{name}={}", component.display());
     }
     Ok(())
 }
 
-/// The packages that are components: every one under `plugins/` and `tests/hostile/`.
-fn packages(root: &Path) -> Result<Vec<String>, Box<dyn Error>> {
-    let mut packages = Vec::new();
+/// The packages that are components, each with its folder: every one under `plugins/` and `tests/hostile/`.
+fn packages(root: &Path) -> Result<BTreeMap<String, PathBuf>, Box<dyn Error>> {
+    let mut packages = BTreeMap::new();
     let mut folders = vec![root.join("plugins"), root.join("tests/hostile")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder)?.collect::<Result<Vec<_>, _>>()? {
@@ -59,11 +64,11 @@ fn packages(root: &Path) -> Result<Vec<String>, Box<dyn Error>> {
             } else if entry.file_name() == "Cargo.toml" {
                 let text = fs::read_to_string(&path)?;
                 let name = text.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
-                packages.push(name.ok_or_else(|| format!("{} names no package", path.display()))?.to_owned());
+                let name = name.ok_or_else(|| format!("{} names no package", path.display()))?;
+                packages.insert(name.to_owned(), folder.clone());
             }
         }
     }
-    packages.sort();
     Ok(packages)
 }
 

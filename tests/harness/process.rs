@@ -60,9 +60,9 @@ impl Process {
     }
 
     fn address(&self) -> Option<SocketAddr> {
-        let text = self.output.so_far();
-        let address = text.lines().find_map(|line| line.split_once("listens on http://"))?.1;
-        address.trim().parse().ok()
+        let text = self.log();
+        let address = text.lines().find_map(|line| line.split_once("listening on http://"))?.1;
+        address.split(|c: char| c.is_whitespace() || c == '"').next()?.parse().ok()
     }
 
     /// Sends a signal by its name, as in `TERM`.

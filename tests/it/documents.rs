@@ -16,6 +16,11 @@ use TriedBy::{File, Test};
 
 /// The commands that READMEs may tell, and what tries each of them. A command that is not here is one that nobody tries.
 const KNOWN: &[(&str, TriedBy)] = &[
+    ("cargo run -- dev", Test(FIRST_PICTURE)),
+    (
+        "curl -s http://127.0.0.1:7860/v1/images/generations -H 'content-type: application/json' -d '{\"prompt\": \"a red circle on a blue background\", \"seed\": 7}'",
+        Test(FIRST_PICTURE),
+    ),
     ("sdk/wasm-target", File(".ci/run", "step sdk/wasm-target\n")),
     ("cargo test", File(".ci/run", "step cargo test --manifest-path \"$manifest\"")),
     ("cargo test --workspace", File(".ci/run", "step cargo test --workspace")),
@@ -39,6 +44,7 @@ const KNOWN: &[(&str, TriedBy)] = &[
     ("cp target/wasm32-wasip2/plugin/my_adapter.wasm ../../plugins/", Test(FIRST_PLUGIN)),
 ];
 
+const FIRST_PICTURE: &str = "item_17_dev_builds_the_plugins_of_a_checkout_and_serves_a_first_picture";
 const FIRST_PLUGIN: &str = "first_plugin_of_the_sdks_readme_gets_the_name_that_its_author_chose";
 
 /// The kinds of blocks that hold commands.

@@ -18,6 +18,7 @@ mod admission;
 mod architecture;
 mod cases;
 mod command_line;
+mod dev;
 mod documents;
 mod openai_client;
 mod picture;

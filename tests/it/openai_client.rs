@@ -23,18 +23,17 @@ async fn stub() -> Server {
     Server::start("mode = \"stub\"").await
 }
 
-fn asked(change: impl FnOnce(&mut CreateImageRequestArgs)) -> CreateImageRequest {
+fn asked(change: impl FnOnce(&mut CreateImageRequestArgs) -> &mut CreateImageRequestArgs) -> CreateImageRequest {
     let mut request = CreateImageRequestArgs::default();
     request.prompt("a red circle").model(ImageModel::Other("stub".to_owned()));
-    change(&mut request);
-    request.build().expect("the request is complete")
+    change(&mut request).build().expect("the request is complete")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn item_5_library_gets_pictures_by_address() {
     let server = stub().await;
 
-    let answer = library(&server).images().generate(asked(|request| drop(request.n(2)))).await.unwrap();
+    let answer = library(&server).images().generate(asked(|request| request.n(2))).await.unwrap();
 
     assert_eq!(answer.data.len(), 2);
     assert!(answer.created > 1_700_000_000);
@@ -48,9 +47,7 @@ async fn item_5_library_gets_pictures_by_address() {
 #[tokio::test(flavor = "multi_thread")]
 async fn item_5_library_gets_pictures_inline() {
     let server = stub().await;
-    #[expect(deprecated, reason = "clients in the field still send it")]
-    let request =
-        asked(|request| drop(request.response_format(ImageResponseFormat::B64Json).size(ImageSize::S512x512)));
+    let request = asked(|request| request.response_format(ImageResponseFormat::B64Json).size(ImageSize::S512x512));
 
     let answer = library(&server).images().generate(request).await.unwrap();
 
@@ -65,7 +62,7 @@ async fn item_15_library_reads_answers_to_everything_it_can_send() {
     let server = stub().await;
     let request = asked(|request| {
         request.model(ImageModel::GptImage2).quality(ImageQuality::High).user("me");
-        request.output_format(ImageOutputFormat::Jpeg).output_compression(80);
+        request.output_format(ImageOutputFormat::Jpeg).output_compression(80)
     });
 
     let answer = library(&server).images().generate(request).await.unwrap();
@@ -77,7 +74,7 @@ async fn item_15_library_reads_answers_to_everything_it_can_send() {
 #[tokio::test(flavor = "multi_thread")]
 async fn item_4_library_gets_a_typed_error_that_names_the_field() {
     let server = stub().await;
-    let request = asked(|request| drop(request.size(ImageSize::Other("big".to_owned()))));
+    let request = asked(|request| request.size(ImageSize::Other("big".to_owned())));
 
     let error = library(&server).images().generate(request).await.unwrap_err();
 

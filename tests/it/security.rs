@@ -179,3 +179,26 @@ async fn key_that_is_withdrawn_in_the_config_opens_nothing_any_more() {
     until("the key is gone", async || caller.get("/v1/models").await.status == 401).await;
     server.client().with_key("sesame-open").get("/v1/models").await.expect(200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn body_over_the_limit_is_refused_whether_its_length_is_announced_or_not() {
+    let server = Server::start("mode = \"stub\"\nmax_body_bytes = 65536").await;
+    let client = server.client();
+    let body = |length: usize| {
+        let frame = json!({ "prompt": "a cat", "user": "" }).to_string().len();
+        json!({ "prompt": "a cat", "user": "x".repeat(length - frame) })
+    };
+    client.generate(&body(65_536)).await.expect(200);
+
+    let announced = client.generate(&body(65_537)).await.expect(413);
+    assert_eq!((announced.code().as_str(), announced.header("x-should-retry")), ("request_too_large", "false"));
+    assert!(announced.text().contains("65536"), "{}", announced.text());
+
+    let head = "POST /v1/images/generations HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+                content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let text = body(65_537).to_string();
+    let chunked = format!("{head}{:x}\r\n{text}\r\n0\r\n\r\n", text.len());
+    let answer = client.raw(chunked.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert!(answer.contains("request_too_large"), "{answer}");
+}

@@ -208,8 +208,7 @@ async fn item_84_second_signal_ends_it_without_waiting_for_what_runs() {
 async fn item_86_log_for_machines_is_one_object_a_line_and_holds_neither_prompt_nor_key() {
     let folder = with_config("mode = \"stub\"\nlog.level = \"debug\"\n");
     let environment = [("EASEL_API_KEY", "sesame-open")];
-    let process =
-        Process::start(folder.path(), &["serve", "--listen", "127.0.0.1:0", "--log", "json"], &environment);
+    let process = Process::start(folder.path(), &["serve", "--listen", "127.0.0.1:0", "--log", "json"], &environment);
     let client = process.client().await.with_key("sesame-open");
     client.generate(&json!({ "prompt": "a secret cat", "negative_prompt": "a secret dog" })).await.expect(200);
     client.generate(&json!({ "prompt": "a secret cat", "size": "a secret size" })).await.expect(400);

@@ -122,7 +122,11 @@ impl Entry {
             negative_prompt: Control::Honoured(()),
             seed: Control::Honoured(()),
             steps: Control::Honoured(Numbers { least: 1, most: 200, default: Some(extras.steps.unwrap_or(30)) }),
-            guidance: Control::Honoured(Numbers { least: 0.0, most: 30.0, default: Some(extras.guidance.unwrap_or(7.5)) }),
+            guidance: Control::Honoured(Numbers {
+                least: 0.0,
+                most: 30.0,
+                default: Some(extras.guidance.unwrap_or(7.5)),
+            }),
             // Any name: samplers have many, and the engine refuses the unknown with the list.
             samplers: Control::Honoured(Vec::new()),
             options: ["clip_skip", "eta", "schedule"]

@@ -15,6 +15,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 const STARTS: usize = 7;
+/// From ready to idle: what starts beside the first backend has started by then.
+const SETTLING: Duration = Duration::from_millis(500);
 /// How long a server may take to be ready or to answer before the measurement is given up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -111,6 +113,7 @@ impl Server {
     }
 
     fn rss_kib(&mut self) -> Result<f64> {
+        sleep(SETTLING);
         let status = std::fs::read_to_string(Path::new("/proc").join(self.child.id().to_string()).join("status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("the system tells no memory")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)

@@ -1,3 +1,5 @@
+//! Requests as they come in, and as they go on.
+
 use std::time::Duration;
 
 use easel_sdk::{ErrorKind, Note};

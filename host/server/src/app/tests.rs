@@ -97,7 +97,9 @@ async fn the_config_file_is_followed() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), changed).await.unwrap_or_else(|_| panic!("limit {limit} never held"));
+        tokio::time::timeout(Duration::from_secs(20), changed)
+            .await
+            .unwrap_or_else(|_| panic!("limit {limit} never held"));
     }
     stop.cancel();
     serving.await.unwrap().unwrap();

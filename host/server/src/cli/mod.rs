@@ -90,6 +90,9 @@ struct ListenOptions {
     /// Where to listen [default: 127.0.0.1:7860]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
+    /// Another port on the address that is configured
+    #[arg(long, conflicts_with = "listen")]
+    port: Option<u16>,
     /// Serve other machines without asking for a key
     #[arg(long)]
     insecure: bool,
@@ -102,6 +105,7 @@ impl ConfigOptions {
         let mut set = |key, value: Option<String>| drop(value.map(|value| flags.insert(key, value)));
         let text = |path: &PathBuf| path.to_string_lossy().into_owned();
         set("listen", listen.listen.map(|address| address.to_string()));
+        set("port", listen.port.map(|port| port.to_string()));
         set("insecure", listen.insecure.then(|| "true".to_owned()));
         set("data", self.data.as_ref().map(text));
         set("plugins", self.plugins.as_ref().map(text));

@@ -16,7 +16,7 @@ use crate::dev::Checkout;
 #[command(after_help = "\
 Examples:
   easel serve
-  easel serve --listen 127.0.0.1:8080 --data /srv/easel
+  easel serve --port 8080 --data /srv/easel
   EASEL_API_KEY=… easel serve --listen 0.0.0.0:7860
                                    for other machines, which then need the key
   easel serve --mode stub          test pictures, without any model")]
@@ -32,7 +32,7 @@ pub(super) struct Serve {
 #[command(after_help = "\
 Examples:
   cargo run -- dev                 from anywhere in the checkout
-  cargo run -- dev --listen 127.0.0.1:8080")]
+  cargo run -- dev --port 8080")]
 pub(super) struct Dev {
     #[command(flatten)]
     listen: ListenOptions,

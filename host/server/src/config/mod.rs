@@ -246,7 +246,7 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// The variables.
     pub environment: Environment,
-    /// The values of flags, by key: `log.format` for `--log`.
+    /// The values of flags, by key: `log.format` for `--log`. `port` is no key; it changes the port of `listen`.
     pub flags: BTreeMap<&'static str, String>,
 }
 

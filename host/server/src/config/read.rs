@@ -2,6 +2,7 @@
 //! set keeps its default.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -37,9 +38,7 @@ pub(super) fn read(sources: &Sources, path: &Path, text: Option<&str>) -> Result
     let mut notices = Vec::new();
     let default = Config::default();
     let config = Config {
-        listen: root
-            .parsed("listen", "ADDRESS:PORT, as in 127.0.0.1:7860", |text| text.parse().ok())?
-            .unwrap_or(default.listen),
+        listen: listen(&mut root, sources, default.listen)?,
         data: folder(&mut root, "data")?.unwrap_or(default.data),
         plugins_folder: folder(&mut root, "plugins")?.unwrap_or(default.plugins_folder),
         mode: root.choice("mode", &[("engine", Mode::Engine), ("stub", Mode::Stub)])?.unwrap_or(default.mode),
@@ -51,7 +50,7 @@ pub(super) fn read(sources: &Sources, path: &Path, text: Option<&str>) -> Result
         public_base_url: root.parsed("public_base_url", "an address like https://images.example.org", base_url)?,
         allowed_hosts: root.list("allowed_hosts", host_name)?.unwrap_or(default.allowed_hosts),
         allowed_origins: root.list("allowed_origins", str::parse::<AllowedOrigin>)?.unwrap_or(default.allowed_origins),
-        max_body_bytes: count(&mut root, "max_body_bytes", 64 << 10, 1 << 30)?.unwrap_or(default.max_body_bytes),
+        max_body_bytes: count(&mut root, "max_body_bytes", 1 << 10, 1 << 30)?.unwrap_or(default.max_body_bytes),
         request_time_limit: seconds(&mut root, "request_time_limit_s", 3600)?.unwrap_or(default.request_time_limit),
         images: images(root.section("images")?, &default.images)?,
         models: models(root.section("models")?, &default.models)?,
@@ -66,6 +65,16 @@ pub(super) fn read(sources: &Sources, path: &Path, text: Option<&str>) -> Result
     let asked = layers.asked();
     notices.extend(unread_variables(sources, &asked, layers.named()));
     Ok((Loaded { config, notices }, asked))
+}
+
+fn listen(root: &mut Section, sources: &Sources, default: SocketAddr) -> Result<SocketAddr> {
+    let address = root.parsed("listen", "ADDRESS:PORT, as in 127.0.0.1:7860", |text| text.parse().ok())?;
+    let address = address.unwrap_or(default);
+    match sources.flags.get("port").map(|port| port.parse()) {
+        Some(Ok(port)) => Ok(SocketAddr::new(address.ip(), port)),
+        Some(Err(_)) => Err(ConfigError::general("--port must be a whole number from 0 to 65535")),
+        None => Ok(address),
+    }
 }
 
 fn folder(section: &mut Section, key: &'static str) -> Result<Option<PathBuf>> {

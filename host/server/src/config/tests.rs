@@ -102,6 +102,14 @@ fn flags_stand_above_variables_above_the_file_above_the_defaults() {
 }
 
 #[test]
+fn port_flag_changes_the_port_alone() {
+    let flags = BTreeMap::from([("port", "8080".to_owned())]);
+    let sources = Sources { flags, ..sources([("EASEL_PORT", "tcp://10.0.0.1:7860")]) };
+    assert_eq!(load(&sources, "listen = \"[::1]:7860\"").config.listen.to_string(), "[::1]:8080");
+    assert_eq!(load(&sources, "").config.listen.to_string(), "127.0.0.1:8080");
+}
+
+#[test]
 fn variables_are_read_as_what_the_key_holds() {
     let sources = sources([
         ("EASEL_INSECURE", "yes"),

@@ -1,3 +1,5 @@
+//! What is said to the upstream, and what is made of its answers, row by row.
+
 use serde_json::json;
 
 use super::*;
