@@ -86,7 +86,7 @@ impl Process {
             assert!(Instant::now() < deadline, "the program does not end:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         };
-        Ended { status, output: self.output.to_the_end(), log: self.log.to_the_end() }
+        Ended { status, output: self.output.all(), log: self.log.all() }
     }
 }
 
@@ -122,7 +122,7 @@ impl Lines {
         self.text.lock().expect("no test panics here").clone()
     }
 
-    fn to_the_end(&mut self) -> String {
+    fn all(&mut self) -> String {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("the reader does not panic");
         }

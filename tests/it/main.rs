@@ -5,6 +5,12 @@
 //! `golden/` holds numbers made elsewhere; `hostile/` the plugins that misbehave. Test names begin with the number of
 //! the item that they show, where there is one.
 
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what a test cannot go on without ends the test, also in the functions that tests share"
+)]
+
 #[path = "../harness/mod.rs"]
 mod harness;
 
