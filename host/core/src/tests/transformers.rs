@@ -126,6 +126,7 @@ async fn transformer_cannot_widen_the_allowed_count() {
     let allowance = Allowance { max_count: Some(1), ..Allowance::default() };
     let error = widened(allowance, Edit::Count(2)).await;
     assert_eq!((error.kind(), error.param()), (ErrorKind::Forbidden, Some("count")));
+    assert_eq!(error.backend(), None, "it is refused before it is routed, so it learns nothing of what there is");
 }
 
 #[tokio::test(start_paused = true)]
