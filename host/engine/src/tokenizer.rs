@@ -85,18 +85,15 @@ impl ClipTokenizer {
             .map_err(broken)?;
         let mut tokenizer: Bpe = TokenizerImpl::new(bpe);
         let blanks = Replace::new(r"\s+", " ").map_err(broken)?;
-        tokenizer.with_normalizer(Some(NormalizerWrapper::Sequence(Sequence::new(vec![
-            NFC.into(),
-            blanks.into(),
-            Lowercase.into(),
-        ]))));
+        let normalizer = Sequence::new(vec![NFC.into(), blanks.into(), Lowercase.into()]);
+        tokenizer.with_normalizer(Some(NormalizerWrapper::Sequence(normalizer))).map_err(broken)?;
         let words = Split::new(SplitPattern::Regex(WORDS.to_owned()), SplitDelimiterBehavior::Removed, true);
         tokenizer.with_pre_tokenizer(Some(PreTokenizerWrapper::Sequence(PreSequence::new(vec![
             words.map_err(broken)?.into(),
             ByteLevel::new(false, true, true).into(),
         ]))));
         // A prompt that spells out a special token means that token, as it does in transformers.
-        tokenizer.add_special_tokens(&names.map(|name| AddedToken::from(name, true)));
+        tokenizer.add_special_tokens(names.map(|name| AddedToken::from(name, true))).map_err(broken)?;
         Ok(Self { bpe: tokenizer, start, end, pad, length })
     }
 
