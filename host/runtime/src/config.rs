@@ -1,6 +1,6 @@
 //! What the server tells the runtime: where the plugins are, what the operator lets each of them do, and the host's
 //! own limits. Reading `easel.toml` and the environment is the server's business; here everything is a checked value
-//! already, except what only a plugin's manifest can check (`manifest.rs`, `door/grant.rs`).
+//! already, except what only a plugin's manifest can check (`manifest/`, `door/grant.rs`).
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -83,8 +83,9 @@ impl Plugin {
         let limits = manifest.limits.within(&shared.limits);
         let grant = Grant::new(manifest, settings)?;
         let credentials = manifest.credentials.iter().map(|want| want.name.clone());
-        let credentials: Vec<_> = credentials.filter(|name| grant.credential(name).is_some()).collect();
-        let (ungranted, not_ready) = (grant.ungranted().to_vec(), not_ready(&manifest.id, grant.missing()));
+        let credentials: Vec<_> = credentials.filter(|name| grant.credentials().get(name).is_some()).collect();
+        let not_ready = not_ready(&manifest.id, grant.credentials().missing());
+        let ungranted = grant.ungranted().to_vec();
         let door = match manifest.kind {
             PluginKind::Adapter => Some(Arc::new(Door::new(grant, limits.clone(), &shared.tls, shared.io.clone())?)),
             PluginKind::Transformer => None,

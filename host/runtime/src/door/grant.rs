@@ -1,66 +1,13 @@
 //! What a plugin may reach: its manifest's wants and the operator's grant, both together.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use http::Method;
+use url::Url;
 
-use http::{HeaderName, HeaderValue, Method};
-use url::{Host, Url};
-
+use super::Origin;
+use super::credential::Credentials;
+use crate::PluginSettings;
 use crate::manifest::{Manifest, Want};
-use crate::refusal::{Refusal, nearest};
-use crate::{PluginSettings, Secret};
-
-/// Scheme, host and port, compared exactly. Holding one means that the host is in the form that `url` gives it: lower
-/// case, ASCII, addresses in their one spelling.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Origin {
-    is_secure: bool,
-    host: Host<String>,
-    port: u16,
-}
-
-impl Origin {
-    /// Reads `https://host[:port]`.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("{text:?} must be an origin such as \"https://api.example.com\" or \"http://10.0.0.5:8188\"");
-        let url = Url::parse(text).map_err(|_| wrong())?;
-        let is_bare =
-            url.path() == "/" && url.query().is_none() && url.fragment().is_none() && !text.ends_with(['?', '#']);
-        let is_plain = url.username().is_empty() && url.password().is_none() && !text.contains(['*', '@', '%', '\\']);
-        Self::of(&url).filter(|_| is_bare && is_plain && text.trim() == text).ok_or_else(wrong)
-    }
-
-    /// The origin of an address; `None` for what is not HTTP.
-    pub(crate) fn of(url: &Url) -> Option<Self> {
-        let is_secure = match url.scheme() {
-            "https" => true,
-            "http" => false,
-            _ => return None,
-        };
-        Some(Self { is_secure, host: url.host()?.to_owned(), port: url.port_or_known_default()? })
-    }
-
-    /// Whether it is reached by TLS.
-    pub(crate) fn is_secure(&self) -> bool {
-        self.is_secure
-    }
-
-    fn is_address(&self) -> bool {
-        match self.host {
-            Host::Domain(_) => false,
-            Host::Ipv4(_) | Host::Ipv6(_) => true,
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, usual) = if self.is_secure { ("https", 443) } else { ("http", 80) };
-        write!(f, "{scheme}://{}", self.host)?;
-        if self.port == usual { Ok(()) } else { write!(f, ":{}", self.port) }
-    }
-}
+use crate::refusal::Refusal;
 
 /// Where the connections of an origin may end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,14 +18,6 @@ pub(crate) enum Reach {
     Inside,
 }
 
-/// A header that is added at the door.
-#[derive(Clone, Debug)]
-pub(crate) struct Credential {
-    pub(crate) header: HeaderName,
-    /// Marked sensitive, so that nobody prints it.
-    pub(crate) value: HeaderValue,
-}
-
 /// The effective grant of one plugin.
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
@@ -87,11 +26,7 @@ pub(crate) struct Grant {
     /// What the operator named, kept for the line to paste.
     named: Vec<String>,
     methods: Vec<Method>,
-    credentials: BTreeMap<String, Credential>,
-    /// Headers that the plugin must not set, and does not see.
-    credential_headers: Vec<HeaderName>,
-    /// Credentials that the manifest requires and nobody supplied.
-    missing: Vec<String>,
+    credentials: Credentials,
     /// Origins that the manifest wants and nobody granted.
     ungranted: Vec<String>,
 }
@@ -123,45 +58,14 @@ impl Grant {
             Want::Origin(origin) if !origins.iter().any(|(granted, _)| granted == origin) => Some(origin.to_string()),
             Want::Origin(_) | Want::OperatorNamed => None,
         });
-        let mut grant = Self {
+        Ok(Self {
             id: manifest.id.clone(),
             ungranted: ungranted.collect(),
             origins,
             named: settings.origins.clone(),
             methods: manifest.methods.clone(),
-            credentials: BTreeMap::new(),
-            credential_headers: manifest.credentials.iter().map(|want| want.header.clone()).collect(),
-            missing: Vec::new(),
-        };
-        grant.add_credentials(manifest, settings)?;
-        Ok(grant)
-    }
-
-    fn add_credentials(&mut self, manifest: &Manifest, settings: &PluginSettings) -> Result<(), Refusal> {
-        for name in settings.credentials.keys() {
-            if !manifest.credentials.iter().any(|want| want.name == *name) {
-                let known = nearest(name, manifest.credentials.iter().map(|want| want.name.as_str()));
-                let message = format!("[plugin.{}.credentials] names an unknown credential {name:?}; {known}", self.id);
-                return Err(Refusal::new(message));
-            }
-        }
-        for want in &manifest.credentials {
-            let value = settings.credentials.get(&want.name).map(Secret::expose).filter(|value| !value.is_empty());
-            let Some(value) = value else {
-                if want.is_required {
-                    self.missing.push(want.name.clone());
-                }
-                continue;
-            };
-            let mut value = HeaderValue::from_str(&format!("{}{value}", want.prefix)).map_err(|_| {
-                let message =
-                    format!("credential {:?} of plugin {} has characters no header can hold", want.name, self.id);
-                Refusal::new(message)
-            })?;
-            value.set_sensitive(true);
-            self.credentials.insert(want.name.clone(), Credential { header: want.header.clone(), value });
-        }
-        Ok(())
+            credentials: Credentials::new(manifest, settings)?,
+        })
     }
 
     /// Tells whether a request may be sent, and where its connection may end.
@@ -187,19 +91,9 @@ impl Grant {
         Ok(*reach)
     }
 
-    /// The credential of a name, if the operator supplied it.
-    pub(crate) fn credential(&self, name: &str) -> Option<&Credential> {
-        self.credentials.get(name)
-    }
-
-    /// Whether a header belongs to the door: the plugin neither sets nor sees it.
-    pub(crate) fn is_credential_header(&self, name: &HeaderName) -> bool {
-        self.credential_headers.contains(name)
-    }
-
-    /// The credentials that are required and not there.
-    pub(crate) fn missing(&self) -> &[String] {
-        &self.missing
+    /// The credentials.
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// The origins that the manifest wants and the operator did not grant.
@@ -244,36 +138,6 @@ mod tests {
         let manifest = Manifest::parse(&text).unwrap();
         let origins = named.iter().map(|name| (*name).to_owned()).collect();
         Grant::new(&manifest, &PluginSettings { origins, ..PluginSettings::default() }).unwrap()
-    }
-
-    #[test]
-    fn origin_reads_one_form_only() {
-        for text in ["https://api.example.com", "https://api.example.com/", "http://127.0.0.1:8188", "http://[::1]:80"]
-        {
-            Origin::parse(text).unwrap();
-        }
-        let wrong = [
-            "api.example.com",
-            "https://",
-            "https://*.example.com",
-            "https://a.com/v1",
-            "https://a.com?x",
-            "https://a.com#x",
-            "https://u@a.com",
-            "https://u:p@a.com",
-            "ws://a.com",
-            "file:///etc",
-            "https://a.com:99999",
-            " https://a.com",
-            "https://a.com\\x",
-            "https://a%2ecom",
-            "",
-        ];
-        for text in wrong {
-            assert!(Origin::parse(text).is_err(), "{text}");
-        }
-        assert_eq!(Origin::parse("HTTPS://API.Example.com:443").unwrap().to_string(), "https://api.example.com");
-        assert_eq!(Origin::parse("http://0x7f.1:80/").unwrap().to_string(), "http://127.0.0.1");
     }
 
     #[test]

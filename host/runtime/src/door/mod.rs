@@ -7,7 +7,9 @@
 mod address;
 mod body;
 mod client;
+mod credential;
 mod grant;
+mod origin;
 mod wasi;
 
 use std::error::Error as StdError;
@@ -27,7 +29,8 @@ pub(crate) use body::Pieces;
 #[cfg(test)]
 pub(crate) use body::wire;
 pub(crate) use client::Tls;
-pub(crate) use grant::{Denial, Grant, Origin, Reach};
+pub(crate) use grant::{Denial, Grant, Reach};
+pub(crate) use origin::Origin;
 pub(crate) use wasi::{Hooks, hidden_headers};
 
 use crate::HostLimits;
@@ -128,7 +131,9 @@ impl Door {
         let until = Instant::now() + outgoing.total.unwrap_or(self.limits.exchange).min(self.limits.exchange);
         let wait = outgoing.first_byte.unwrap_or(self.limits.first_byte).min(self.limits.first_byte);
         let credential = match outgoing.credential.as_deref() {
-            Some(name) => Some(self.grant.credential(name).ok_or_else(|| DoorError::Credential(name.to_owned()))?),
+            Some(name) => {
+                Some(self.grant.credentials().get(name).ok_or_else(|| DoorError::Credential(name.to_owned()))?)
+            }
             None => None,
         };
         self.check_headers(&outgoing.headers)?;
@@ -221,7 +226,7 @@ impl Door {
 
     /// Whether a header is kept from the plugin, in both directions.
     pub(crate) fn is_hidden(&self, name: &HeaderName) -> bool {
-        is_secret_header(name) || self.grant.is_credential_header(name)
+        is_secret_header(name) || self.grant.credentials().has_header(name)
     }
 
     fn explain(&self, host: &str, error: reqwest::Error) -> DoorError {

@@ -1,0 +1,168 @@
+//! `plugin.toml`: what a plugin is and what it wants. Raw (serde) and checked are two steps; unknown keys are refused.
+//!
+//! A want is not a grant: what the operator gives is in [`PluginSettings`](crate::PluginSettings), and what counts is
+//! both together (`door/grant.rs`).
+
+mod config;
+mod credential;
+mod limits;
+mod network;
+
+use http::Method;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+pub(crate) use credential::CredentialWant;
+pub(crate) use limits::Wishes;
+pub(crate) use network::Want;
+
+use crate::PluginKind;
+use crate::refusal::Refusal;
+use credential::RawCredential;
+use limits::RawLimits;
+use network::RawNetwork;
+
+/// The contract that this host speaks: the version of `wit/` without the patch level, which is compatible.
+pub(crate) const CONTRACT: &str = "0.1";
+
+/// The custom section that holds the manifest of a plugin that comes as one file.
+pub(crate) const SECTION: &str = "easel:manifest";
+
+/// A checked manifest.
+#[derive(Clone, Debug)]
+pub(crate) struct Manifest {
+    pub(crate) id: String,
+    pub(crate) version: String,
+    pub(crate) kind: PluginKind,
+    pub(crate) wants: Vec<Want>,
+    pub(crate) methods: Vec<Method>,
+    pub(crate) credentials: Vec<CredentialWant>,
+    pub(crate) limits: Wishes,
+    pub(crate) config: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawManifest {
+    plugin: RawPlugin,
+    #[serde(default)]
+    network: RawNetwork,
+    #[serde(default)]
+    credential: Vec<RawCredential>,
+    #[serde(default)]
+    limits: RawLimits,
+    #[serde(default)]
+    config: toml::Table,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPlugin {
+    id: String,
+    version: String,
+    kind: String,
+    contract: String,
+    /// For people; the host does not read it.
+    #[serde(default, rename = "description")]
+    _description: String,
+}
+
+impl Manifest {
+    /// Reads and checks a manifest.
+    pub(crate) fn parse(text: &str) -> Result<Self, Refusal> {
+        let raw: RawManifest = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            Refusal::new(format!("plugin.toml line {line}: {}", error.message()))
+        })?;
+        check_contract(&raw.plugin.contract)?;
+        check_name("plugin.id", &raw.plugin.id, "abcdefghijklmnopqrstuvwxyz0123456789-")?;
+        let version = semver::Version::parse(&raw.plugin.version)
+            .map_err(|_| invalid("plugin.version", &raw.plugin.version, "three numbers as in 0.1.0"))?;
+        Ok(Self {
+            id: raw.plugin.id,
+            version: version.to_string(),
+            kind: check_kind(&raw.plugin.kind)?,
+            wants: raw.network.origins.iter().map(|origin| network::check_want(origin)).collect::<Result<_, _>>()?,
+            methods: network::check_methods(raw.network.methods)?,
+            credentials: credential::check(raw.credential)?,
+            limits: limits::check(&raw.limits)?,
+            config: config::check(raw.config)?,
+        })
+    }
+}
+
+fn check_contract(contract: &str) -> Result<(), Refusal> {
+    if contract == CONTRACT {
+        return Ok(());
+    }
+    Err(Refusal::new(format!("it is built for contract {contract:?}, this host speaks {CONTRACT:?}"))
+        .with_fix(format!("rebuild it with easel-sdk {CONTRACT}, or run an easel that speaks {contract:?}")))
+}
+
+fn check_name(what: &str, name: &str, alphabet: &str) -> Result<(), Refusal> {
+    if (1..=64).contains(&name.len()) && name.chars().all(|letter| alphabet.contains(letter)) {
+        return Ok(());
+    }
+    Err(invalid(what, name, "1 to 64 lower-case letters, digits and hyphens"))
+}
+
+fn check_kind(kind: &str) -> Result<PluginKind, Refusal> {
+    match kind {
+        "adapter" => Ok(PluginKind::Adapter),
+        "transformer" => Ok(PluginKind::Transformer),
+        _ => Err(invalid("plugin.kind", kind, "\"adapter\" or \"transformer\"")),
+    }
+}
+
+fn invalid(what: &str, value: &str, right: &str) -> Refusal {
+    Refusal::new(format!("{what} must be {right}, not {value:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) const HEAD: &str = "[plugin]\nid = \"a\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.1\"\n";
+
+    #[test]
+    fn smallest_manifest_wants_nothing() {
+        let manifest = Manifest::parse(HEAD).unwrap();
+        assert_eq!((manifest.id.as_str(), manifest.kind), ("a", PluginKind::Adapter));
+        assert!(manifest.wants.is_empty() && manifest.credentials.is_empty() && manifest.config.is_empty());
+        assert_eq!(manifest.methods, [Method::GET, Method::POST]);
+    }
+
+    #[test]
+    fn manifest_is_refused_with_what_would_be_right() {
+        let tail = |tail: &str| format!("{HEAD}{tail}");
+        let head = |from: &str, to: &str| HEAD.replace(from, to);
+        let rows = [
+            (head("id = \"a\"", "id = \"A\""), "plugin.id must be 1 to 64 lower-case letters"),
+            (head("0.1.0", "1"), "plugin.version must be three numbers"),
+            (head("adapter", "backend"), "plugin.kind must be \"adapter\" or \"transformer\", not \"backend\""),
+            (head("contract = \"0.1\"", "contract = \"0.2\""), "rebuild it with easel-sdk 0.1, or run an easel that"),
+            (head("kind", "sort"), "line 4: unknown field `sort`"),
+            (tail("[net]\n"), "line 6: unknown field `net`"),
+            (tail("[network]\norigins = [\"https://*.x.com\"]"), "network.origins: "),
+            (tail("[network]\norigins = [\"https://x.com/v1\"]"), "network.origins: "),
+            (tail("[network]\norigins = [\"ftp://x.com\"]"), "network.origins: "),
+            (tail("[network]\nmethods = [\"TRACE\"]"), "network.methods must be GET, HEAD"),
+            (tail("[[credential]]\nname = \"k\"\nheader = \"host\""), "credential.header must be the name of a header"),
+            (tail("[[credential]]\nname = \"k\"\nheader = \"a b\""), "credential.header must be the name of a header"),
+            (
+                tail("[[credential]]\nname = \"k\"\nheader = \"x\"\nprefix = \"a\\nb\""),
+                "credential.prefix must be plain",
+            ),
+            (
+                tail("[[credential]]\nname = \"k\"\nheader = \"x\"\n[[credential]]\nname = \"k\"\nheader = \"y\""),
+                "twice",
+            ),
+            (tail("[limits]\ncpu_ms = 0"), "limits.cpu_ms must be at least 1"),
+            (tail("[config]\nsince = 2024-01-01"), "config.since must be text"),
+        ];
+        for (text, expected) in rows {
+            let error = Manifest::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error:?} should contain {expected:?}");
+        }
+    }
+}
