@@ -17,9 +17,11 @@ mod runtime;
 mod config;
 mod registry;
 
+mod files;
 mod folder;
 mod loader;
 mod slot;
+mod watch;
 
 mod component;
 mod engine;

@@ -1,37 +1,31 @@
 //! The loader: one thread that watches the plugins folder and makes the next generation of whatever changed, so that no
 //! request ever waits for a compiler. File and settings take the same path, and whatever fails leaves what serves.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use notify::event::{AccessKind, AccessMode};
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::oneshot::Sender;
 
 use crate::PluginSettings;
-use crate::component::{Shape, shape};
-use crate::folder::{Candidate, Listing, PATIENCE, QUIET, Settling, scan};
+use crate::files::{Files, files};
+use crate::folder::{Candidate, PATIENCE, QUIET, Settling, scan};
 use crate::manifest::Manifest;
 use crate::plugin::{Compiled, Plugin, Shared, digest};
 use crate::refusal::Refusal;
 use crate::registry::{Registry, View};
 use crate::slot::{Identity, Problem, Serving, Slot};
+use crate::watch::Watch;
 
 /// How often the folder is looked at although nothing was heard: some file systems tell nothing.
-const RESCAN: Duration = Duration::from_secs(2);
+pub(crate) const RESCAN: Duration = Duration::from_secs(2);
 
 /// How soon it is looked at again while something is settling.
 const SOON: Duration = Duration::from_millis(15);
-
-/// The longest manifest.
-const MAX_MANIFEST: u64 = 256 << 10;
 
 /// What others tell the loader.
 pub(crate) struct Control {
@@ -48,8 +42,7 @@ pub(crate) struct Loader {
     pub(crate) on_change: Box<dyn Fn() + Send>,
     slots: BTreeMap<String, Slot>,
     settling: Settling,
-    watcher: Option<RecommendedWatcher>,
-    watched: BTreeSet<PathBuf>,
+    watch: Watch,
     /// Told once every plugin that lay there at the start has been dealt with.
     started: Option<Sender<()>>,
 }
@@ -70,15 +63,14 @@ impl Loader {
             on_change,
             slots: BTreeMap::new(),
             settling: Settling::default(),
-            watcher: None,
-            watched: BTreeSet::new(),
+            watch: Watch::default(),
             started: Some(started),
         }
     }
 
     /// Runs until it is told to stop.
     pub(crate) fn run(mut self, wake: SyncSender<()>, woken: &Receiver<()>) {
-        self.watcher = watcher(wake);
+        self.watch = Watch::start(wake);
         while !self.control.is_stopping.load(Ordering::Acquire) {
             let is_settled = self.look();
             if is_settled && let Some(started) = self.started.take() {
@@ -102,7 +94,7 @@ impl Loader {
                 return true;
             }
         };
-        self.watch(&listing);
+        self.watch.follow(&self.folder, &listing, self.shared.limits.plugins.saturating_mul(4));
         self.settling.keep(&listing);
         let gone: Vec<_> = self.slots.keys().filter(|key| !listing.candidates.contains_key(*key)).cloned().collect();
         for key in gone {
@@ -161,19 +153,11 @@ impl Loader {
         if number >= limits.plugins {
             return Err(Refusal::new(format!("there are more than {} plugins", limits.plugins)));
         }
-        let bytes = read_file(&candidate.component, limits.component_bytes)?;
-        let embedded = match shape(&bytes)? {
-            Shape::Component(embedded) => embedded,
-            Shape::Broken(reason) => return Ok(Read::Unfinished(reason)),
+        let (bytes, text) = match files(candidate, limits.component_bytes)? {
+            Files::Whole { component, manifest } => (component, manifest),
+            Files::Unfinished(reason) => return Ok(Read::Unfinished(reason)),
+            Files::Changing => return Ok(Read::Changing),
         };
-        let beside = candidate.manifest.as_deref().map(|path| read_file(path, MAX_MANIFEST)).transpose()?;
-        let beside = beside.map(String::from_utf8).transpose().map_err(|_| Refusal::new("plugin.toml is not UTF-8"))?;
-        let text = beside.or(embedded).ok_or_else(|| {
-            Refusal::new("it has no manifest").with_fix("embed one with easel-sdk, or put plugin.toml beside it")
-        })?;
-        if !is_unchanged(candidate) {
-            return Ok(Read::Changing);
-        }
         let manifest = Manifest::parse(&text)?;
         let Manifest { id, kind, version, .. } = manifest.clone();
         slot.identity = Some(Identity { id: id.clone(), kind, version });
@@ -279,24 +263,6 @@ impl Loader {
             }
         }
     }
-
-    /// Watches the folder and those in it, and nothing deeper: sources and their build outputs are not looked at.
-    fn watch(&mut self, listing: &Listing) {
-        let Some(watcher) = &mut self.watcher else { return };
-        let most = self.shared.limits.plugins.saturating_mul(4);
-        let wanted: BTreeSet<PathBuf> =
-            [self.folder.clone()].into_iter().chain(listing.folders.iter().take(most).cloned()).collect();
-        for gone in self.watched.difference(&wanted) {
-            // Whatever was removed is not watched any more.
-            let _gone = watcher.unwatch(gone);
-        }
-        for new in wanted.difference(&self.watched) {
-            if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive) {
-                tracing::warn!(folder = %new.display(), error = %error, "not watched; it is looked at every {RESCAN:?}");
-            }
-        }
-        self.watched = wanted;
-    }
 }
 
 /// How reading went.
@@ -306,46 +272,4 @@ enum Read {
     Unfinished(String),
     /// It was written to meanwhile.
     Changing,
-}
-
-fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, Refusal> {
-    let broken = |error: std::io::Error| Refusal::new(format!("{} cannot be read: {error}", path.display()));
-    let mut bytes = Vec::new();
-    File::open(path).map_err(broken)?.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(broken)?;
-    if bytes.len() as u64 > most {
-        return Err(Refusal::new(format!("{} is longer than {most} bytes", path.display())));
-    }
-    Ok(bytes)
-}
-
-fn is_unchanged(candidate: &Candidate) -> bool {
-    let mut stamp = crate::folder::Stamp::default();
-    for path in [Some(&candidate.component), candidate.manifest.as_ref()].into_iter().flatten() {
-        match fs::metadata(path) {
-            Ok(metadata) => stamp.add(&metadata),
-            Err(_) => return false,
-        }
-    }
-    stamp == candidate.stamp
-}
-
-fn watcher(wake: SyncSender<()>) -> Option<RecommendedWatcher> {
-    let told = move |event: notify::Result<notify::Event>| {
-        let is_change = match event.map(|event| event.kind) {
-            // Reading is what the loader itself does.
-            Ok(EventKind::Access(access)) => access == AccessKind::Close(AccessMode::Write),
-            Ok(_) | Err(_) => true,
-        };
-        if is_change {
-            // Full means that it will look anyway.
-            let _full = wake.try_send(());
-        }
-    };
-    match notify::recommended_watcher(told) {
-        Ok(watcher) => Some(watcher),
-        Err(error) => {
-            tracing::warn!(error = %error, "the plugins folder cannot be watched; it is looked at every {RESCAN:?}");
-            None
-        }
-    }
 }

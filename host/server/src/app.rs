@@ -36,6 +36,7 @@ pub use error::StartError;
 
 use crate::config::{Config, ConfigError, Demo, Device, Mode, Sources, TransformerSettings};
 use crate::http::{self, Front, Settings};
+use crate::plugins::Plugins;
 use crate::reload::{self, Watched};
 use stand_ins::{Absent, NoKeeper};
 use stop::Serving;
@@ -49,7 +50,7 @@ pub struct House {
     pipeline: Arc<Pipeline>,
     world: Arc<World>,
     native: OnceLock<Arc<dyn Backend>>,
-    plugins: OnceLock<Runtime>,
+    plugins: Arc<Plugins>,
     /// Whether plugins can still come; a command that makes one thing and ends makes no folder for them.
     is_lasting: bool,
     /// Held while a snapshot is made, so that an older one never takes the place of a newer one. Holds the transformers
@@ -78,7 +79,7 @@ impl House {
             pipeline,
             world,
             native: OnceLock::new(),
-            plugins: OnceLock::new(),
+            plugins: Arc::default(),
             is_lasting: false,
             composing: Mutex::default(),
         }
@@ -117,7 +118,7 @@ impl House {
             plugins: config.plugins.clone(),
         };
         let plugins = Runtime::start(plugins, on_change).await?;
-        self.plugins.get_or_init(|| plugins);
+        self.plugins.put(plugins);
         self.compose();
         Ok(())
     }
@@ -268,7 +269,8 @@ impl App {
         let store = Arc::new(Store::open(store).await?);
         let settings = settings(&config, address);
         let house = House::new(config, Arc::clone(&store) as Arc<dyn Keeper>);
-        let front = Arc::new(Front::new(Arc::clone(house.pipeline()), Arc::clone(&store), settings));
+        let plugins = Arc::clone(&house.plugins);
+        let front = Arc::new(Front::new(Arc::clone(house.pipeline()), Arc::clone(&store), plugins, settings));
         let furnishing = {
             let house = Arc::clone(&house);
             Some(AbortOnDropHandle::new(tokio::spawn(async move { house.furnish().await })))

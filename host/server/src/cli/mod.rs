@@ -6,6 +6,7 @@
 mod config;
 mod generate;
 mod models;
+mod plugin;
 mod serve;
 
 #[cfg(test)]
@@ -48,6 +49,7 @@ enum Command {
     Dev(serve::Dev),
     Generate(generate::Generate),
     Models(models::Models),
+    Plugin(plugin::Plugin),
     Config(config::ConfigCommand),
 }
 
@@ -207,6 +209,7 @@ pub fn main() -> ExitCode {
         Command::Dev(command) => command.run(),
         Command::Generate(command) => command.run(),
         Command::Models(command) => command.run(),
+        Command::Plugin(command) => command.run(),
         Command::Config(command) => command.run(),
     };
     match done {
@@ -219,6 +222,19 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Columns as wide as their widest cell.
+fn table<const COLUMNS: usize>(lines: &[[String; COLUMNS]]) -> String {
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    let mut text = String::new();
+    for line in lines {
+        let cells: Vec<_> = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 /// The threads that serve: request handling is light, the engine and the plugins bring threads of their own.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use easel_core::{Control, ModelInfo, Numbers, Readiness};
 
-use super::{ConfigOptions, Failure, runtime};
+use super::{ConfigOptions, Failure, runtime, table};
 use crate::app::House;
 
 /// List the models: the demo model, those in the folder of models, and those of the plugins.
@@ -54,22 +54,9 @@ fn row(backend: &str, model: &ModelInfo) -> [String; 4] {
     [model.id.clone(), backend.to_owned(), size, steps]
 }
 
-/// Columns as wide as their widest cell.
-fn table(lines: &[[String; 4]]) -> String {
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 4] = std::array::from_fn(width);
-    let mut text = String::new();
-    for line in lines {
-        let cells: Vec<_> = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use super::table;
+    use crate::cli::table;
 
     #[test]
     fn columns_line_up_and_lines_have_no_tail() {

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::ConfigError;
+use crate::http::Rank;
 
 /// A variable of another server that stands for one of our keys.
 pub(super) struct Alias {
@@ -37,7 +38,8 @@ pub(super) const ALIASES: &[Alias] = &[
 ];
 
 /// The variables that hold a caller's key; each that is set becomes one, named like it.
-pub(super) const KEY_VARIABLES: [&str; 2] = ["EASEL_API_KEY", "SD_API_KEY"];
+pub(super) const KEY_VARIABLES: [(&str, Rank); 3] =
+    [("EASEL_API_KEY", Rank::Caller), ("SD_API_KEY", Rank::Caller), ("EASEL_ADMIN_KEY", Rank::Operator)];
 
 /// Variables by name. It may hold secrets, so its `Debug` tells names only.
 #[derive(Clone, Default)]

@@ -21,7 +21,7 @@ use super::{
     Config, ConfigError, Demo, Device, Exposure, Images, Limits, Loaded, Log, LogFormat, Mode, Models, Sources,
     TransformerSettings,
 };
-use crate::http::{AllowedOrigin, ImageAccess, Key, Secret};
+use crate::http::{AllowedOrigin, ImageAccess, Key, Rank, Secret};
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
@@ -189,9 +189,9 @@ fn keys(root: &mut Section) -> Result<Vec<Key>> {
         }
         keys.push(key);
     }
-    for variable in KEY_VARIABLES {
+    for (variable, rank) in KEY_VARIABLES {
         if let Some(secret) = root.variable(variable) {
-            keys.push(Key { name: variable.into(), secret: Secret::new(secret), allowance: Arc::default() });
+            keys.push(Key { name: variable.into(), secret: Secret::new(secret), allowance: Arc::default(), rank });
         }
     }
     Ok(keys)
@@ -222,8 +222,9 @@ fn key(mut section: Section, node: &Node, path: &str) -> Result<Key> {
         max_pixels: section.number("max_pixels", 1..=1 << 28)?,
         models: section.list("models", |text| Ok(text.to_owned()))?.map(BTreeSet::from_iter),
     };
+    let rank = if section.flag("admin")?.unwrap_or(false) { Rank::Operator } else { Rank::Caller };
     section.finish()?;
-    Ok(Key { name: name.into(), secret, allowance: Arc::new(allowance) })
+    Ok(Key { name: name.into(), secret, allowance: Arc::new(allowance), rank })
 }
 
 fn log(mut section: Section, default: Log) -> Result<Log> {

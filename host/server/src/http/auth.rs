@@ -10,13 +10,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use easel_core::{Error, ErrorKind, Principal};
 
-use super::{Front, ImageAccess, Settings};
+use super::{Front, ImageAccess, Rank, Settings};
 use crate::error::Failure;
 
 /// Lets through callers with a key, and puts who they are on the request.
 pub(super) async fn require(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
     match identify(&front.settings(), request.headers()) {
-        Ok(principal) => {
+        Ok((principal, _)) => {
             request.extensions_mut().insert(principal);
             next.run(request).await
         }
@@ -32,9 +32,31 @@ pub(super) async fn require_for_images(State(front): State<Arc<Front>>, request:
     }
 }
 
-fn identify(settings: &Settings, headers: &HeaderMap) -> Result<Principal, Error> {
+/// Lets through callers who may operate the server: with a key that may administer, or, where there are no keys, on a
+/// server that only this machine reaches.
+pub(super) async fn require_operator(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
+    let settings = front.settings();
+    match identify(&settings, request.headers()) {
+        Ok((principal, Rank::Operator)) => {
+            request.extensions_mut().insert(principal);
+            next.run(request).await
+        }
+        Ok((principal, Rank::Caller)) => {
+            let message = match settings.keys.is_empty() {
+                true => "operating a server that other machines reach needs a key, and there is none".to_owned(),
+                false => format!("key {} may not administer this server", principal.name),
+            };
+            let hint = "add admin = true to a key under [[keys]] in easel.toml, or set EASEL_ADMIN_KEY";
+            Failure(Error::new(ErrorKind::Forbidden, message).with_hint(hint)).into_response()
+        }
+        Err(error) => Failure(error).into_response(),
+    }
+}
+
+fn identify(settings: &Settings, headers: &HeaderMap) -> Result<(Principal, Rank), Error> {
     if settings.keys.is_empty() {
-        return Ok(Principal::local());
+        let rank = if settings.bind.ip().is_loopback() { Rank::Operator } else { Rank::Caller };
+        return Ok((Principal::local(), rank));
     }
     let candidates = [bearer(headers), api_key(headers)];
     let mut found = None;
@@ -47,7 +69,8 @@ fn identify(settings: &Settings, headers: &HeaderMap) -> Result<Principal, Error
         }
     }
     if let Some(key) = found {
-        return Ok(Principal { name: Arc::clone(&key.name), allowance: Arc::clone(&key.allowance) });
+        let principal = Principal { name: Arc::clone(&key.name), allowance: Arc::clone(&key.allowance) };
+        return Ok((principal, key.rank));
     }
     let message = match candidates {
         [None, None] => "the request carries no API key",

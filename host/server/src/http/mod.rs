@@ -11,7 +11,8 @@
 //! 6. [`host`]: a page that had its name re-pointed at this machine is refused before anything of it is read.
 //! 7. [`origin`]: a foreign page likewise; and a friendly page may read errors, also that it lacks a key.
 //! 8. [`size`]: a body announced as too large is refused before a key is looked at or a byte of it is kept.
-//! 9. [`auth`]: on the routes that need a key. Only callers who passed it cost parsing.
+//! 9. [`auth`]: on the routes that need a key, and on those that need an operator's. Only callers who passed it cost
+//!    parsing.
 
 mod auth;
 mod body;
@@ -23,6 +24,7 @@ mod images;
 mod log;
 mod origin;
 mod panic;
+mod plugins;
 mod request_id;
 mod settings;
 mod size;
@@ -46,10 +48,11 @@ use tower::ServiceBuilder;
 pub use body::read_json;
 pub use call::{Call, fallback_seed};
 pub use log::Served;
-pub use settings::{AllowedOrigin, ImageAccess, Key, Secret, Settings};
+pub use settings::{AllowedOrigin, ImageAccess, Key, Rank, Secret, Settings};
 
 use crate::dialect::DIALECTS;
 use crate::error::Failure;
+use crate::plugins::Plugins;
 
 /// Where kept images are served.
 pub const IMAGES_PATH: &str = "/ui/images/";
@@ -60,15 +63,17 @@ pub struct Front {
     pub pipeline: Arc<Pipeline>,
     /// The kept images.
     pub store: Arc<Store>,
+    /// The plugins, for those who operate them.
+    pub plugins: Arc<Plugins>,
     settings: ArcSwap<Settings>,
     started: u64,
 }
 
 impl Front {
     /// Puts the parts together.
-    pub fn new(pipeline: Arc<Pipeline>, store: Arc<Store>, settings: Settings) -> Self {
+    pub fn new(pipeline: Arc<Pipeline>, store: Arc<Store>, plugins: Arc<Plugins>, settings: Settings) -> Self {
         let settings = ArcSwap::from_pointee(settings);
-        Self { pipeline, store, settings, started: unix_seconds() }
+        Self { pipeline, store, plugins, settings, started: unix_seconds() }
     }
 
     /// Takes the current settings.
@@ -91,6 +96,7 @@ impl Front {
 pub fn router(front: Arc<Front>) -> Router {
     let dialects = DIALECTS.iter().fold(Router::new(), |routes, dialect| routes.merge((dialect.routes)()));
     let keyed = dialects.merge(status::routes()).layer(from_fn_with_state(Arc::clone(&front), auth::require));
+    let operators = plugins::routes().layer(from_fn_with_state(Arc::clone(&front), auth::require_operator));
     let images = images::routes().layer(from_fn_with_state(Arc::clone(&front), auth::require_for_images));
     let layers = ServiceBuilder::new()
         .layer(from_fn(request_id::layer))
@@ -104,6 +110,7 @@ pub fn router(front: Arc<Front>) -> Router {
     health::routes()
         .merge(images)
         .merge(keyed)
+        .merge(operators)
         .fallback(no_such_address)
         .method_not_allowed_fallback(wrong_method)
         .layer(layers)

@@ -52,6 +52,17 @@ pub struct Key {
     pub secret: Secret,
     /// What its holder may ask.
     pub allowance: Arc<Allowance>,
+    /// Whether its holder may operate the server.
+    pub rank: Rank,
+}
+
+/// Who a caller is to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rank {
+    /// Asks for images.
+    Caller,
+    /// Also operates the server: its plugins and its metrics.
+    Operator,
 }
 
 /// Text that must not be shown: it is redacted wherever it is formatted.

@@ -20,7 +20,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::http::{Front, ImageAccess, Key, Secret, Settings, router};
+use crate::http::{Front, ImageAccess, Key, Rank, Secret, Settings, router};
+use crate::plugins::Plugins;
 
 /// What the backend does with a job.
 #[derive(Clone, Debug)]
@@ -185,7 +186,12 @@ pub(crate) fn settings() -> Settings {
 
 /// A key that allows everything.
 pub(crate) fn key(name: &str, secret: &str) -> Key {
-    Key { name: name.into(), secret: Secret::new(secret), allowance: Arc::new(Allowance::default()) }
+    Key {
+        name: name.into(),
+        secret: Secret::new(secret),
+        allowance: Arc::new(Allowance::default()),
+        rank: Rank::Caller,
+    }
 }
 
 impl House {
@@ -218,7 +224,7 @@ impl House {
         });
         let keeper = Arc::clone(&store);
         let pipeline = Pipeline::new(Arc::new(world), Admission::new(2, BTreeMap::new()), keeper);
-        let front = Arc::new(Front::new(Arc::new(pipeline), store, settings));
+        let front = Arc::new(Front::new(Arc::new(pipeline), store, Arc::<Plugins>::default(), settings));
         Self { router: router(Arc::clone(&front)), front, engine, cloud, _folder: folder }
     }
 

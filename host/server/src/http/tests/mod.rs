@@ -7,3 +7,4 @@ mod edge;
 mod health;
 mod images;
 mod log;
+mod operators;
