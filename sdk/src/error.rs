@@ -6,6 +6,7 @@ use std::time::Duration;
 
 pub use crate::bindings::adapter::easel::plugin::types::ErrorKind;
 use crate::bindings::adapter::easel::plugin::types::PluginError;
+use crate::output::Money;
 use crate::request::millis;
 
 /// The result of everything in a plugin that can fail.
@@ -27,13 +28,15 @@ pub struct Error {
     pub provider_status: Option<u16>,
     /// The provider's own error code.
     pub provider_code: Option<String>,
+    /// What the failed attempt cost, where the provider charges for it. `None` means not knowing, which is not zero.
+    pub billed: Option<Box<Money>>,
 }
 
 impl Error {
     /// Makes an error.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { kind, message, param: None, retry_after: None, provider_status: None, provider_code: None }
+        Self { kind, message, param: None, retry_after: None, provider_status: None, provider_code: None, billed: None }
     }
 
     /// The request cannot be done as it was asked, because of this parameter.
@@ -79,6 +82,13 @@ impl Error {
         self.retry_after = Some(after);
         self
     }
+
+    /// Says what the failed attempt cost.
+    #[must_use]
+    pub fn with_billed(mut self, cost: Money) -> Self {
+        self.billed = Some(Box::new(cost));
+        self
+    }
 }
 
 impl fmt::Display for Error {
@@ -98,6 +108,7 @@ impl From<PluginError> for Error {
             retry_after: error.retry_after.map(|after| Duration::from_millis(after.into())),
             provider_status: error.provider_status,
             provider_code: error.provider_code,
+            billed: error.billed.map(|cost| Box::new(cost.into())),
         }
     }
 }
@@ -111,6 +122,7 @@ impl From<Error> for PluginError {
             retry_after: error.retry_after.map(millis),
             provider_status: error.provider_status,
             provider_code: error.provider_code,
+            billed: error.billed.map(|cost| (*cost).into()),
         }
     }
 }

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use crate::Blob;
 #[cfg(target_arch = "wasm32")]
-use crate::bindings::adapter::easel::plugin::{images, types};
+use crate::bindings::adapter::easel::plugin::images;
+use crate::bindings::adapter::easel::plugin::types;
 
 /// A finished answer.
 #[derive(Debug, Default)]
@@ -45,6 +46,18 @@ pub struct Money {
     pub currency: String,
 }
 
+impl From<types::Money> for Money {
+    fn from(types::Money { micros, currency }: types::Money) -> Self {
+        Self { micros, currency }
+    }
+}
+
+impl From<Money> for types::Money {
+    fn from(Money { micros, currency }: Money) -> Self {
+        Self { micros, currency }
+    }
+}
+
 /// Something that was done differently than asked, one sentence for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
@@ -68,8 +81,8 @@ impl From<Output> for images::ImageResult {
         for Picture { blob, seed, revised_prompt } in output.pictures {
             result.add_image(blob.into_raw(), &images::PictureInfo { seed, revised_prompt });
         }
-        if let Some(Money { micros, currency }) = output.cost {
-            result.set_cost(&types::Money { micros, currency });
+        if let Some(cost) = output.cost {
+            result.set_cost(&cost.into());
         }
         for (unit, quantity) in &output.usage {
             result.set_usage(unit, *quantity);

@@ -85,6 +85,7 @@ impl Problem {
             retry_after: self.retry_after.filter(|_| wait),
             provider_status: Some(self.status),
             provider_code: self.code,
+            billed: None,
         }
     }
 }

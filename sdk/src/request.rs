@@ -20,11 +20,25 @@ pub struct Context {
     pub request_id: String,
     /// How long the request may still take, counted from the start of the call.
     pub deadline: Duration,
+    /// The caller's place in a distributed trace, as the header `traceparent` has it: to be sent on to upstreams that
+    /// take part in the trace.
+    pub trace_parent: Option<String>,
+}
+
+impl Context {
+    /// The surroundings of a call without a trace: what tests begin with.
+    pub fn new(request_id: impl Into<String>, deadline: Duration) -> Self {
+        Self { request_id: request_id.into(), deadline, trace_parent: None }
+    }
 }
 
 impl From<CallContext> for Context {
     fn from(context: CallContext) -> Self {
-        Self { request_id: context.request_id, deadline: Duration::from_millis(context.deadline.into()) }
+        Self {
+            request_id: context.request_id,
+            deadline: Duration::from_millis(context.deadline.into()),
+            trace_parent: context.trace_parent,
+        }
     }
 }
 

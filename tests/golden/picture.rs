@@ -208,6 +208,7 @@ fn context() -> Context {
         cancellation: Default::default(),
         progress: Progress::new(),
         fallback_seed: 99,
+        trace_parent: None,
     }
 }
 

@@ -9,7 +9,7 @@ pub const HOSTILE: [(&str, &[u8]); 2] = [
     ("plugins/hostile/hostile.wasm", include_bytes!(env!("COMPONENT_HOSTILE_GUEST"))),
     (
         "plugins/hostile/plugin.toml",
-        b"[plugin]\nid = \"hostile\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.1\"\n[config]\nmodels = \"\"\n",
+        b"[plugin]\nid = \"hostile\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.2\"\n[config]\nmodels = \"\"\n",
     ),
 ];
 

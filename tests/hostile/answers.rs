@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use easel_core::{Draft, ErrorKind, ImageFormat, Money, Size};
+use easel_core::{Context, Draft, ErrorKind, ImageFormat, Job, Money, Size, TraceParent};
 use easel_runtime::PluginState;
 
-use super::{Host, configured, generate, limits};
+use super::{Host, configured, context, generate, limits, permit, request};
 
 #[tokio::test]
 async fn every_error_value_keeps_its_kind() {
@@ -77,9 +77,37 @@ async fn request_config_and_context_reach_the_plugin() {
     let output = generate(&*host.backend(), draft).await.unwrap();
     assert_eq!(output.images[0].revised_prompt.as_deref(), Some(r#"Some("hostile") Some((8, 4)) Some("png")"#));
     let answer = host.answer("context").await;
-    let (id, deadline) = answer.split_once(' ').unwrap();
-    assert_eq!(id, "test-request");
+    let words: Vec<_> = answer.split_whitespace().collect();
+    let [id, deadline, "None"] = words.as_slice() else { panic!("{answer}") };
+    assert_eq!(*id, "test-request");
     assert!((1..=60_000).contains(&deadline.parse::<u32>().unwrap()), "{deadline}");
+}
+
+#[tokio::test]
+async fn trace_of_the_caller_reaches_the_plugin() {
+    let host = Host::new().await;
+    let backend = host.backend();
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let traced = Context { trace_parent: TraceParent::new(parent), ..context() };
+    let model = backend.models().remove(0);
+    let job = Job { request: request(Draft::new("context")), model, permit: permit().1 };
+    let output = backend.generate(&traced, job).await.unwrap();
+    let answer = output.images[0].revised_prompt.clone().unwrap();
+    assert!(answer.ends_with(&format!("Some({parent:?})")), "{answer}");
+}
+
+#[tokio::test]
+async fn what_a_failed_attempt_cost_comes_through_where_it_is_an_amount() {
+    let host = Host::new().await;
+    let billed = async |prompt: &str| {
+        let error = host.generate(prompt).await.unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::ContentPolicy, "told to fail"));
+        error.billed().cloned()
+    };
+    assert_eq!(billed("error content-policy").await, None, "not knowing is not zero");
+    let cost = Money { micros: 1_500, currency: "EUR".into() };
+    assert_eq!(billed("error content-policy billed=EUR").await, Some(cost));
+    assert_eq!(billed("error content-policy billed=euros").await, None);
 }
 
 #[tokio::test]

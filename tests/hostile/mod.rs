@@ -4,6 +4,7 @@
 //! These tests hold the runtime itself, without a server around it.
 
 mod answers;
+mod contract;
 mod crashes;
 mod egress;
 mod exhaustion;
@@ -34,7 +35,7 @@ const MANIFEST: &str = r#"
 id = "hostile"
 version = "0.1.0"
 kind = "adapter"
-contract = "0.1"
+contract = "0.2"
 
 [network]
 origins = ["operator"]
@@ -171,6 +172,7 @@ fn context() -> Context {
         cancellation: CancellationToken::new(),
         progress: Progress::new(),
         fallback_seed: 1,
+        trace_parent: None,
     }
 }
 

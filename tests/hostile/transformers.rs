@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::{Host, context, install, limits, request};
 
 const MANIFEST: &str =
-    "[plugin]\nid = \"twist\"\nversion = \"0.1.0\"\nkind = \"transformer\"\ncontract = \"0.1\"\n[limits]\nwall_s = 1\n";
+    "[plugin]\nid = \"twist\"\nversion = \"0.1.0\"\nkind = \"transformer\"\ncontract = \"0.2\"\n[limits]\nwall_s = 1\n";
 
 async fn host() -> (Host, Arc<dyn Transformer>) {
     let folder = TempDir::new().unwrap();

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     fn generate(request: &Request) -> Output {
-        let context = Context { request_id: "r".to_owned(), deadline: Duration::from_secs(1) };
+        let context = Context::new("r", Duration::from_secs(1));
         Hello::generate(&context, &NoConfig {}, request, &Progress::unheard()).unwrap()
     }
 

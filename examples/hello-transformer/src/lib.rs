@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     fn edits(word: &str, prompt: &str) -> Edits {
-        let context = Context { request_id: "r".to_owned(), deadline: Duration::from_secs(1) };
+        let context = Context::new("r", Duration::from_secs(1));
         let mut edits = Edits::default();
         let verdict = Hello::on_request(&context, &Config { word: word.to_owned() }, &Request::new(prompt), &mut edits);
         assert!(matches!(verdict, Verdict::Next));

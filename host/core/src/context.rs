@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Error, ErrorKind, Principal, Progress, Result};
+use crate::{Error, ErrorKind, Principal, Progress, Result, TraceParent};
 
 /// The surroundings of one request. Cloning shares the cancellation and the progress channel.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Context {
     pub progress: Progress,
     /// The seed to use where the caller named none, drawn when the request came in.
     pub fallback_seed: u64,
+    /// The caller's place in a distributed trace, where it named one; passed on to upstreams.
+    pub trace_parent: Option<TraceParent>,
 }
 
 impl Context {

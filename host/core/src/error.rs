@@ -9,6 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::Money;
+
 /// The result of everything that can fail on the walk.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -127,6 +129,7 @@ struct Inner {
     hint: Option<String>,
     param: Option<Cow<'static, str>>,
     retry_after: Option<Duration>,
+    billed: Option<Money>,
     backend: Option<String>,
     model: Option<String>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
@@ -143,6 +146,7 @@ impl Error {
                 hint: None,
                 param: None,
                 retry_after: None,
+                billed: None,
                 backend: None,
                 model: None,
                 source: None,
@@ -180,6 +184,13 @@ impl Error {
     #[must_use]
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.inner.retry_after = Some(after);
+        self
+    }
+
+    /// Says what the failed attempt cost: some providers charge for what they refuse.
+    #[must_use]
+    pub fn with_billed(mut self, cost: Money) -> Self {
+        self.inner.billed = Some(cost);
         self
     }
 
@@ -226,6 +237,11 @@ impl Error {
     /// When trying again is worth it.
     pub fn retry_after(&self) -> Option<Duration> {
         self.inner.retry_after
+    }
+
+    /// What the failed attempt cost, where that is known. Unknown is not zero.
+    pub fn billed(&self) -> Option<&Money> {
+        self.inner.billed.as_ref()
     }
 
     /// The backend that had been chosen, if the request got so far.

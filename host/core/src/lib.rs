@@ -23,6 +23,7 @@ mod progress;
 mod request;
 mod route;
 mod snapshot;
+mod trace;
 mod transformer;
 
 #[cfg(test)]
@@ -46,4 +47,5 @@ pub use request::{
 };
 pub use route::Route;
 pub use snapshot::{OnFailure, Snapshot, Stage, UnknownModel, World};
+pub use trace::TraceParent;
 pub use transformer::{Transformer, Verdict};

@@ -31,6 +31,7 @@ async fn generate(engine: &Engine, steps: u32, since: Instant, what: &str) -> Re
         cancellation: tokio_util::sync::CancellationToken::new(),
         progress: Progress::new(),
         fallback_seed: 0,
+        trace_parent: None,
     };
     let draft = Draft { seed: Some(42), steps: Some(steps), ..Draft::new("a red circle on a blue background") };
     let model = engine.models().into_iter().next().ok_or("no model")?;

@@ -9,14 +9,14 @@ wasmtime::component::bindgen!({
         package easel:host;
 
         world host-side {
-            import easel:plugin/types@0.1.0;
-            import easel:plugin/host@0.1.0;
-            import easel:plugin/blobs@0.1.0;
-            import easel:plugin/images@0.1.0;
-            import easel:plugin/fetch@0.1.0;
-            import easel:plugin/request-edit@0.1.0;
-            export easel:plugin/backend@0.1.0;
-            export easel:plugin/transform@0.1.0;
+            import easel:plugin/types@0.2.0;
+            import easel:plugin/host@0.2.0;
+            import easel:plugin/blobs@0.2.0;
+            import easel:plugin/images@0.2.0;
+            import easel:plugin/fetch@0.2.0;
+            import easel:plugin/request-edit@0.2.0;
+            export easel:plugin/backend@0.2.0;
+            export easel:plugin/transform@0.2.0;
         }
     ",
     imports: {

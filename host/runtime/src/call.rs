@@ -172,6 +172,7 @@ pub(crate) fn call_context(context: &Context, wall: Duration) -> CallContext {
     CallContext {
         request_id: context.id.as_str().to_owned(),
         deadline: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
+        trace_parent: context.trace_parent.as_ref().map(ToString::to_string),
     }
 }
 

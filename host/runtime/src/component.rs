@@ -13,7 +13,8 @@ use wasmtime_wasi::random::WasiRandom;
 use crate::PluginKind;
 use crate::bindings::easel::plugin::{blobs, fetch, host, images, request_edit, types};
 use crate::bindings::exports::easel::plugin::{backend, transform};
-use crate::manifest::{CONTRACT, SECTION};
+use crate::contract::{self, CONTRACT};
+use crate::manifest::SECTION;
 use crate::refusal::Refusal;
 use crate::state::State;
 
@@ -130,6 +131,7 @@ impl Linkers {
         let component = std::panic::catch_unwind(std::panic::AssertUnwindSafe(compile))
             .map_err(|_| Refusal::new("the compiler fails on it"))?;
         let component = component.map_err(|error| broken("it does not compile", &error))?;
+        check_version(engine, &component)?;
         check_imports(engine, &component, kind)?;
         let mut linker = match kind {
             PluginKind::Adapter => self.adapter.clone(),
@@ -138,7 +140,7 @@ impl Linkers {
         stub(engine, &mut linker, &component).map_err(|error| broken("it cannot be linked", &error))?;
         let pre = linker.instantiate_pre(&component).map_err(|error| {
             broken(&format!("it wants what contract {CONTRACT} does not have"), &error)
-                .with_fix(format!("rebuild it with easel-sdk {CONTRACT}"))
+                .with_fix(format!("rebuild it with the easel-sdk of contract {CONTRACT}"))
         })?;
         let missing = |interface: &str| {
             Refusal::new(format!(
@@ -170,6 +172,14 @@ fn link_wasi(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     cli::terminal_stderr::add_to_linker::<State, WasiCli>(linker, State::cli)
 }
 
+/// Refuses a component that was built for another contract, by the names of what it imports and exports.
+fn check_version(engine: &Engine, component: &Component) -> Result<(), Refusal> {
+    let component = component.component_type();
+    let imports = component.imports(engine).map(|(name, _)| name);
+    let names = imports.chain(component.exports(engine).map(|(name, _)| name));
+    names.filter_map(contract::version_of).try_for_each(contract::check)
+}
+
 /// Refuses what a plugin of this kind has no business with, naming it.
 fn check_imports(engine: &Engine, component: &Component, kind: PluginKind) -> Result<(), Refusal> {
     let own: &[&str] = match kind {
@@ -178,22 +188,8 @@ fn check_imports(engine: &Engine, component: &Component, kind: PluginKind) -> Re
     };
     for (name, _) in component.component_type().imports(engine) {
         let is_known = SHARED.iter().chain(own).chain(&STUBBED).any(|known| name.starts_with(known));
-        let version =
-            name.strip_prefix("easel:plugin/").and_then(|name| name.split_once('@')).map(|(_, version)| version);
-        match version {
-            Some(version) if !version.starts_with(&format!("{CONTRACT}.")) => {
-                return Err(Refusal::new(format!(
-                    "it is built for easel:plugin@{version}, this host speaks {CONTRACT}"
-                ))
-                .with_fix(format!("rebuild it with easel-sdk {CONTRACT}")));
-            }
-            _ if !is_known => {
-                return Err(Refusal::new(format!(
-                    "it imports {name}, which plugins of kind {:?} do not get",
-                    kind.name()
-                )));
-            }
-            _ => {}
+        if !is_known {
+            return Err(Refusal::new(format!("it imports {name}, which plugins of kind {:?} do not get", kind.name())));
         }
     }
     Ok(())

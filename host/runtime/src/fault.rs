@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use easel_core::{Error, ErrorKind, ParamNames};
+use easel_core::{Error, ErrorKind, Money, ParamNames};
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::bindings::easel::plugin::types;
@@ -31,6 +31,7 @@ impl Failure {
             retry_after: None,
             provider_status: None,
             provider_code: None,
+            billed: None,
         })
     }
 }
@@ -127,7 +128,7 @@ fn plain(text: &str) -> String {
 pub(crate) fn of_value(error: types::PluginError, state: &State, names: &'static ParamNames) -> Error {
     use types::ErrorKind as Kind;
     let plugin = state.call.plugin.as_ref();
-    let types::PluginError { kind, message, param, retry_after, provider_status, provider_code } = error;
+    let types::PluginError { kind, message, param, retry_after, provider_status, provider_code, billed } = error;
     let message = clean(&message, MAX_MESSAGE);
     let message = if message.is_empty() { format!("plugin {plugin} gave no reason") } else { message };
     let mut hint = None;
@@ -161,11 +162,26 @@ pub(crate) fn of_value(error: types::PluginError, state: &State, names: &'static
     if let Some(after) = retry_after {
         error = error.with_retry_after(Duration::from_millis(after.into()));
     }
+    match billed.map(money).transpose() {
+        Ok(cost) => error = cost.into_iter().fold(error, Error::with_billed),
+        // The failure is still the answer; what cannot be an amount is nobody's bill.
+        Err(breach) => tracing::warn!(plugin, "an error's cost is left out: plugin {breach}"),
+    }
     if provider_status.is_some() || provider_code.is_some() {
         let (status, code) = (provider_status.unwrap_or_default(), provider_code.unwrap_or_default());
         error = error.with_source(Private(format!("the provider answered {status} {}", clean(&code, 100))));
     }
     error
+}
+
+/// An amount as a plugin says it.
+pub(crate) fn money(cost: types::Money) -> Result<Money, Breach> {
+    let types::Money { micros, currency } = cost;
+    if currency.len() == 3 && currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Ok(Money { micros, currency });
+    }
+    let currency = clean(&currency, 20);
+    Err(Breach::Contract(format!("gave a cost in {currency:?}; a currency is three capitals such as USD")))
 }
 
 /// The caller's word for a parameter that a plugin names in the words of the contract.

@@ -24,6 +24,7 @@ mod slot;
 mod watch;
 
 mod component;
+mod contract;
 mod engine;
 mod manifest;
 mod models;

@@ -147,6 +147,7 @@ impl House {
             cancellation: CancellationToken::new(),
             progress: Progress::new(),
             fallback_seed: http::fallback_seed(),
+            trace_parent: None,
         }
     }
 

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::header::{HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use easel_core::{Error, ErrorKind};
+use easel_core::{Error, ErrorKind, Money};
 
 use crate::http::header_text;
 
@@ -74,9 +74,17 @@ impl IntoResponse for Failure {
         if let Some(model) = error.model() {
             headers.insert("x-model-used", header_text(model));
         }
+        if let Some(dollars) = error.billed().and_then(dollars) {
+            headers.insert("x-cost-usd", header_text(&dollars));
+        }
         response.extensions_mut().insert(self);
         response
     }
+}
+
+/// An amount as `x-cost-usd` writes it; nothing for other currencies.
+pub fn dollars(cost: &Money) -> Option<String> {
+    (cost.currency == "USD").then(|| format!("{}.{:06}", cost.micros / 1_000_000, cost.micros % 1_000_000))
 }
 
 /// Whole seconds, rounded up so that a caller who waits as told is never early.

@@ -15,7 +15,7 @@ fn config(extra: &str) -> Config {
 }
 
 fn generate(count: u32) -> Result<Output> {
-    let context = Context { request_id: "r".to_owned(), deadline: Duration::from_secs(20) };
+    let context = Context::new("r", Duration::from_secs(20));
     let request = Request { count, model: Some("openai-images".to_owned()), ..Request::new("a fox") };
     OpenAiImages::generate(&context, &config(r#""timeout_s": 300"#), &request, &Progress::unheard())
 }

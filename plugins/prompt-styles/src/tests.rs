@@ -19,7 +19,7 @@ fn config(default_style: &str) -> Config {
 }
 
 fn run(config: &Config, request: &Request) -> (Verdict, Edits) {
-    let context = Context { request_id: "r".to_owned(), deadline: Duration::from_secs(1) };
+    let context = Context::new("r", Duration::from_secs(1));
     let mut edits = Edits::default();
     (PromptStyles::on_request(&context, config, request, &mut edits), edits)
 }

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Money};
 
 #[test]
 fn error_tells_what_it_was_given() {
@@ -11,11 +11,13 @@ fn error_tells_what_it_was_given() {
         .with_code("invalid_size")
         .with_hint("use 512x512")
         .with_retry_after(Duration::from_secs(3))
+        .with_billed(Money { micros: 5, currency: "USD".to_owned() })
         .with_route("studio", "brush");
 
     assert_eq!((error.kind(), error.code()), (ErrorKind::InvalidRequest, "invalid_size"));
     assert_eq!((error.param(), error.hint()), (Some("size"), Some("use 512x512")));
     assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
+    assert_eq!(error.billed().map(ToString::to_string).as_deref(), Some("0.000005 USD"));
     assert_eq!((error.backend(), error.model()), (Some("studio"), Some("brush")));
     assert_eq!(error.to_string(), error.message());
 }

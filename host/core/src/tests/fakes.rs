@@ -211,6 +211,7 @@ pub fn context() -> Context {
         cancellation: CancellationToken::new(),
         progress: Progress::new(),
         fallback_seed: 4_711,
+        trace_parent: None,
     }
 }
 

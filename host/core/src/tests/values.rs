@@ -1,6 +1,6 @@
 //! The small values: how they are read, written and bounded.
 
-use crate::{ImageFormat, Money, RequestId, Size};
+use crate::{ImageFormat, Money, RequestId, Size, TraceParent};
 
 #[test]
 fn sizes_are_read_as_two_plain_numbers() {
@@ -84,6 +84,42 @@ fn request_ids_are_plain_and_short() {
     }
     for text in ["", " ", "a b", "a\nb", "a\r\nx-injected: 1", "ä", "a\0", "\u{7f}", &"x".repeat(129)] {
         assert_eq!(RequestId::new(text), None, "{text:?}");
+    }
+}
+
+#[test]
+fn trace_parents_are_what_the_standard_calls_valid() {
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    const PARENT: &str = "b7ad6b7169203331";
+    let valid = [
+        format!("00-{TRACE}-{PARENT}-01"),
+        format!("00-{TRACE}-{PARENT}-00"),
+        format!("cc-{TRACE}-{PARENT}-01"),
+        format!("cc-{TRACE}-{PARENT}-01-what-comes-later"),
+    ];
+    for text in valid {
+        let parent = TraceParent::new(&text).unwrap_or_else(|| panic!("{text} is valid"));
+        assert_eq!((parent.as_str(), parent.to_string()), (text.as_str(), text.clone()));
+    }
+    let invalid = [
+        String::new(),
+        "-".to_owned(),
+        "é".repeat(55),
+        format!("00-{TRACE}-{PARENT}"),
+        format!("00-{TRACE}-{PARENT}-1"),
+        format!("00-{TRACE}-{PARENT}-01-more"),
+        format!("00-{TRACE}-{PARENT}-01 "),
+        format!("ff-{TRACE}-{PARENT}-01"),
+        format!("cc-{TRACE}-{PARENT}-01x"),
+        format!("cc-{TRACE}-{PARENT}-01-a\r\nx-injected: 1"),
+        format!("cc-{TRACE}-{PARENT}-01-{}", "x".repeat(256)),
+        format!("00-{}-{PARENT}-01", "0".repeat(32)),
+        format!("00-{TRACE}-{}-01", "0".repeat(16)),
+        format!("00-{}-{PARENT}-01", TRACE.to_uppercase()),
+        format!("00_{TRACE}_{PARENT}_01"),
+    ];
+    for text in invalid {
+        assert_eq!(TraceParent::new(&text), None, "{text:?}");
     }
 }
 

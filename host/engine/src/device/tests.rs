@@ -149,6 +149,7 @@ fn send(
         cancellation: tokio_util::sync::CancellationToken::new(),
         progress: Progress::new(),
         fallback_seed: 0,
+        trace_parent: None,
     };
     let plan = plan(entry, &request, 0).unwrap();
     let (answer, result) = oneshot::channel();

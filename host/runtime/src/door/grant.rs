@@ -133,7 +133,7 @@ mod tests {
 
     fn grant(wants: &str, named: &[&str]) -> Grant {
         let text = format!(
-            "[plugin]\nid = \"p\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.1\"\n[network]\norigins = {wants}\n"
+            "[plugin]\nid = \"p\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.2\"\n[network]\norigins = {wants}\n"
         );
         let manifest = Manifest::parse(&text).unwrap();
         let origins = named.iter().map(|name| (*name).to_owned()).collect();

@@ -6,7 +6,7 @@ use wasmtime::component::Resource;
 use super::blobs::Blob;
 use crate::bindings::easel::plugin::images;
 use crate::bindings::easel::plugin::types;
-use crate::fault::{Breach, clean};
+use crate::fault::{Breach, clean, money};
 use crate::state::State;
 
 /// The most pictures, notes or quantities that one result takes.
@@ -112,13 +112,7 @@ impl images::HostImageResult for State {
     }
 
     fn set_cost(&mut self, result: Resource<ImageResult>, cost: types::Money) -> wasmtime::Result<()> {
-        let types::Money { micros, currency } = cost;
-        if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
-            let message =
-                format!("gave a cost in {:?}; a currency is three capitals such as USD", clean(&currency, 20));
-            return Err(Breach::Contract(message).into());
-        }
-        self.table.get_mut(&result)?.cost = Some(Money { micros, currency });
+        self.table.get_mut(&result)?.cost = Some(money(cost)?);
         Ok(())
     }
 

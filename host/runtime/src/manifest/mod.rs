@@ -17,13 +17,11 @@ pub(crate) use limits::Wishes;
 pub(crate) use network::Want;
 
 use crate::PluginKind;
+use crate::contract;
 use crate::refusal::Refusal;
 use credential::RawCredential;
 use limits::RawLimits;
 use network::RawNetwork;
-
-/// The contract that this host speaks: the version of `wit/` without the patch level, which is compatible.
-pub(crate) const CONTRACT: &str = "0.1";
 
 /// The custom section that holds the manifest of a plugin that comes as one file.
 pub(crate) const SECTION: &str = "easel:manifest";
@@ -74,7 +72,7 @@ impl Manifest {
             let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             Refusal::new(format!("plugin.toml line {line}: {}", error.message()))
         })?;
-        check_contract(&raw.plugin.contract)?;
+        contract::check(&raw.plugin.contract)?;
         check_name("plugin.id", &raw.plugin.id, "abcdefghijklmnopqrstuvwxyz0123456789-")?;
         let version = semver::Version::parse(&raw.plugin.version)
             .map_err(|_| invalid("plugin.version", &raw.plugin.version, "three numbers as in 0.1.0"))?;
@@ -89,14 +87,6 @@ impl Manifest {
             config: config::check(raw.config)?,
         })
     }
-}
-
-fn check_contract(contract: &str) -> Result<(), Refusal> {
-    if contract == CONTRACT {
-        return Ok(());
-    }
-    Err(Refusal::new(format!("it is built for contract {contract:?}, this host speaks {CONTRACT:?}"))
-        .with_fix(format!("rebuild it with easel-sdk {CONTRACT}, or run an easel that speaks {contract:?}")))
 }
 
 fn check_name(what: &str, name: &str, alphabet: &str) -> Result<(), Refusal> {
@@ -122,7 +112,7 @@ fn invalid(what: &str, value: &str, right: &str) -> Refusal {
 mod tests {
     use super::*;
 
-    pub(super) const HEAD: &str = "[plugin]\nid = \"a\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.1\"\n";
+    pub(super) const HEAD: &str = "[plugin]\nid = \"a\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.2\"\n";
 
     #[test]
     fn smallest_manifest_wants_nothing() {
@@ -140,7 +130,10 @@ mod tests {
             (head("id = \"a\"", "id = \"A\""), "plugin.id must be 1 to 64 lower-case letters"),
             (head("0.1.0", "1"), "plugin.version must be three numbers"),
             (head("adapter", "backend"), "plugin.kind must be \"adapter\" or \"transformer\", not \"backend\""),
-            (head("contract = \"0.1\"", "contract = \"0.2\""), "rebuild it with easel-sdk 0.1, or run an easel that"),
+            (
+                head("contract = \"0.2\"", "contract = \"0.1\""),
+                "rebuild it with the easel-sdk of contract 0.2, or run an",
+            ),
             (head("kind", "sort"), "line 4: unknown field `sort`"),
             (tail("[net]\n"), "line 6: unknown field `net`"),
             (tail("[network]\norigins = [\"https://*.x.com\"]"), "network.origins: "),

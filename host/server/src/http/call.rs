@@ -4,8 +4,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use easel_core::{Context, Principal, Progress, RequestId};
+use easel_core::{Context, Principal, Progress, RequestId, TraceParent};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -25,6 +26,8 @@ pub struct Call {
     pub principal: Principal,
     /// When the call ends, finished or not.
     pub deadline: Instant,
+    /// The caller's place in a distributed trace, where it named one.
+    pub trace_parent: Option<TraceParent>,
     /// The settings it began under.
     pub settings: Arc<Settings>,
 }
@@ -42,6 +45,7 @@ impl Call {
             cancellation,
             progress: Progress::new(),
             fallback_seed: fallback_seed(),
+            trace_parent: self.trace_parent.clone(),
         };
         (context, guard)
     }
@@ -50,6 +54,13 @@ impl Call {
 /// Draws the seed for a request that names none.
 pub fn fallback_seed() -> u64 {
     random() % FALLBACK_SEEDS
+}
+
+/// The header `traceparent`. An invalid one counts as none, as the standard has it, and so do several.
+fn trace_parent(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut values = headers.get_all("traceparent").iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    TraceParent::new(value.to_str().ok()?.trim())
 }
 
 impl FromRequestParts<Arc<Front>> for Call {
@@ -63,7 +74,30 @@ impl FromRequestParts<Arc<Front>> for Call {
             id: extensions.get::<RequestId>().cloned().expect("the request id layer stands around every route"),
             principal: extensions.get::<Principal>().cloned().expect("the auth layer stands around every keyed route"),
             deadline: arrival + settings.request_time_limit,
+            trace_parent: trace_parent(&parts.headers),
             settings,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    #[test]
+    fn trace_of_the_caller_is_taken_where_it_is_one_valid_header() {
+        let check = |values: &[&'static str], expected: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("traceparent", value.parse().unwrap());
+            }
+            assert_eq!(trace_parent(&headers).as_ref().map(TraceParent::as_str), expected, "{values:?}");
+        };
+        check(&[], None);
+        check(&[PARENT], Some(PARENT));
+        check(&[PARENT, PARENT], None);
+        check(&["00-nonsense-01"], None);
     }
 }

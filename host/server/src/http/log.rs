@@ -74,10 +74,11 @@ impl Line {
         let (backend, model) = (error.backend(), error.model());
         let (kind, code, param) = (error.kind(), error.code(), error.param());
         let status = status(kind).as_u16();
+        let billed = error.billed().map(tracing::field::display);
         // One list of fields for every level: the macros want the level as a constant.
         macro_rules! tell {
             ($level:ident, $($more:tt)*) => {
-                tracing::$level!(dialect, route, backend, model, error.kind = ?kind, error.code = code, status, ms, $($more)*)
+                tracing::$level!(dialect, route, backend, model, error.kind = ?kind, error.code = code, billed, status, ms, $($more)*)
             };
         }
         match severity(kind) {

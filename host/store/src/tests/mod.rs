@@ -120,6 +120,7 @@ fn context() -> Context {
         cancellation: CancellationToken::new(),
         progress: Progress::new(),
         fallback_seed: 0,
+        trace_parent: None,
     }
 }
 

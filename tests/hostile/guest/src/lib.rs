@@ -61,7 +61,7 @@ impl Guest for Hostile {
             "error" => return Err(told_error(rest)),
             "wrong-cost" => return wrong_cost(),
             "many-notes" => return many_notes(),
-            "context" => format!("{} {}", ctx.request_id, ctx.deadline),
+            "context" => format!("{} {} {:?}", ctx.request_id, ctx.deadline, ctx.trace_parent),
             "request" => format!("{:?} {:?} {:?}", req.model(), req.size(), req.format()),
             "config" => host::config(),
             "credential" => host::has_credential(rest.first().unwrap_or(&"")).to_string(),
@@ -215,6 +215,7 @@ fn error(kind: ErrorKind, message: &str) -> PluginError {
         retry_after: None,
         provider_status: None,
         provider_code: None,
+        billed: None,
     }
 }
 
@@ -236,11 +237,13 @@ fn told_error(words: &[&str]) -> PluginError {
         _ => ErrorKind::Internal,
     };
     let long = "x".repeat(100_000);
+    let billed = |currency: &str| Some(Money { micros: 1_500, currency: currency.to_owned() });
     let message = if words.contains(&"long") { format!("line\r\nbreak {long}") } else { "told to fail".to_owned() };
     PluginError {
         param: Some("prompt".to_owned()),
         retry_after: Some(2500),
         provider_status: Some(418),
+        billed: words.iter().find_map(|word| word.strip_prefix("billed=")).and_then(billed),
         ..error(kind, &message)
     }
 }

@@ -11,6 +11,7 @@ use easel_core::{Delivery, Error, ErrorKind, Generation, Image};
 use serde::Serialize;
 
 use super::wire::{ImageItem, Particulars};
+use crate::error::dollars;
 use crate::http::{Served, header_text};
 
 /// From how many bytes of pictures on the encoding leaves the threads that answer requests.
@@ -111,8 +112,7 @@ fn server_timing(generation: &Generation) -> HeaderValue {
 }
 
 fn insert_cost(headers: &mut HeaderMap, generation: &Generation) {
-    if let Some(cost) = generation.cost.as_ref().filter(|cost| cost.currency == "USD") {
-        let dollars = format!("{}.{:06}", cost.micros / 1_000_000, cost.micros % 1_000_000);
+    if let Some(dollars) = generation.cost.as_ref().and_then(dollars) {
         headers.insert("x-cost-usd", header_text(&dollars));
     }
 }

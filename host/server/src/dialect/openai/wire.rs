@@ -216,6 +216,9 @@ pub(super) fn error_body(error: &Error) -> Value {
     if let Some(hint) = error.hint() {
         inner["hint"] = hint.into();
     }
+    if let Some(cost) = error.billed() {
+        inner["billed"] = json!({ "micros": cost.micros, "currency": cost.currency });
+    }
     let mut body = json!({ "error": inner });
     if let Some(backend) = error.backend() {
         body["backend_class"] = backend.into();

@@ -283,6 +283,21 @@ async fn every_kind_of_failure_has_its_status_and_says_whether_to_retry() {
 }
 
 #[tokio::test]
+async fn what_a_failed_attempt_cost_is_told() {
+    let house = House::new().await;
+    for (currency, dollars) in [("USD", "1.200003"), ("EUR", "")] {
+        let cost = easel_core::Money { micros: 1_200_003, currency: currency.to_owned() };
+        house.engine.behave(Behaviour::Fail(Error::new(ErrorKind::ContentPolicy, "not that").with_billed(cost)));
+        let answer = house.generate(BODY).await;
+        assert_eq!((answer.status.as_u16(), answer.header("x-cost-usd")), (400, dollars));
+        let expected = serde_json::json!({ "micros": 1_200_003, "currency": currency });
+        assert_eq!(answer.json()["error"]["billed"], expected);
+    }
+    house.engine.behave(Behaviour::Fail(Error::new(ErrorKind::ContentPolicy, "not that")));
+    assert!(house.generate(BODY).await.json()["error"].get("billed").is_none(), "not knowing is not zero");
+}
+
+#[tokio::test]
 async fn nobody_is_told_to_wait_longer_than_a_minute() {
     let house = House::new().await;
     for (asked, told) in [(0, "1"), (59_001, "60"), (3_600_000, "60")] {

@@ -38,6 +38,7 @@ impl Guest for Hostile {
                 retry_after: None,
                 provider_status: None,
                 provider_code: None,
+                billed: None,
             }),
             "respond" => respond(&words.collect::<Vec<_>>().join(" ")),
             "size" => {
