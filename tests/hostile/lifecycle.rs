@@ -24,14 +24,14 @@ fn component(manifest: &str, mark: &str) -> Vec<u8> {
 }
 
 /// A component that has a manifest, and nothing else.
-fn hollow(manifest: &str) -> Vec<u8> {
+pub(super) fn hollow(manifest: &str) -> Vec<u8> {
     let whole = component(manifest, "");
     let guest = fs::read(env!("COMPONENT_HOSTILE_GUEST")).unwrap().len();
     [&whole[..8], &whole[guest..]].concat()
 }
 
 /// A length as WebAssembly writes it.
-fn leb(mut number: usize) -> Vec<u8> {
+pub(super) fn leb(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while number >= 0x80 {
         bytes.push(u8::try_from(number & 0x7f).unwrap() | 0x80);
@@ -55,7 +55,7 @@ fn has_version(host: &Host, number: u32) -> impl Fn(&Runtime) -> bool + use<> {
     move |runtime| is_ready(runtime, "hostile") && status_of(runtime, "hostile").version.as_deref() == Some(&version)
 }
 
-fn replace(path: &Path, bytes: &[u8]) {
+pub(super) fn replace(path: &Path, bytes: &[u8]) {
     let aside = path.with_extension("part");
     fs::write(&aside, bytes).unwrap();
     fs::rename(aside, path).unwrap();

@@ -4,6 +4,7 @@
 //! These tests hold the runtime itself, without a server around it.
 
 mod answers;
+mod compiled;
 mod contract;
 mod crashes;
 mod egress;
@@ -12,7 +13,7 @@ mod lifecycle;
 mod transformers;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,8 +85,17 @@ impl Host {
     }
 
     async fn start(folder: TempDir, plugins: BTreeMap<String, PluginSettings>, limits: HostLimits) -> Self {
+        Self::start_with_cache(folder, None, plugins, limits).await
+    }
+
+    async fn start_with_cache(
+        folder: TempDir,
+        cache: Option<PathBuf>,
+        plugins: BTreeMap<String, PluginSettings>,
+        limits: HostLimits,
+    ) -> Self {
         let changed = Arc::new(Notify::new());
-        let config = RuntimeConfig { folder: folder.path().to_owned(), limits, plugins };
+        let config = RuntimeConfig { folder: folder.path().to_owned(), cache, limits, plugins };
         let told = Arc::clone(&changed);
         let runtime = Runtime::start(config, move || told.notify_one()).await.expect("the runtime starts");
         Self { runtime, changed, folder }

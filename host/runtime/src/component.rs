@@ -1,6 +1,5 @@
-//! Components: their manifest section, what they may import, and how they are compiled and linked.
+//! Components: their manifest section, what they may import, and how they are linked. Compiling is `compile.rs`.
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use wasmparser::{Parser, Payload};
 use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
@@ -96,12 +95,10 @@ impl Exports {
     }
 }
 
-/// The functions of the host for each kind of plugin, and the threads that compile.
+/// The functions of the host for each kind of plugin.
 pub(crate) struct Linkers {
     adapter: Linker<State>,
     transformer: Linker<State>,
-    /// Half the processors. The pool that every process has is the engine's.
-    compilers: ThreadPool,
 }
 
 impl Linkers {
@@ -117,28 +114,21 @@ impl Linkers {
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut adapter)?;
         let mut transformer = shared;
         request_edit::add_to_linker::<State, HasSelf<State>>(&mut transformer, |state| state)?;
-        let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() / 2).max(1);
-        let compilers =
-            ThreadPoolBuilder::new().num_threads(threads).thread_name(|_| "easel-plugin-compile".into()).build()?;
-        Ok(Self { adapter, transformer, compilers })
+        Ok(Self { adapter, transformer })
     }
 
-    /// Checks, compiles and links a component. Takes about a millisecond for each KiB of code.
-    pub(crate) fn link(&self, engine: &Engine, bytes: &[u8], kind: PluginKind) -> Result<Linked, Refusal> {
+    /// Checks and links a component.
+    pub(crate) fn link(&self, component: &Component, kind: PluginKind) -> Result<Linked, Refusal> {
         let broken = |what: &str, error: &wasmtime::Error| Refusal::new(format!("{what}: {}", error.root_cause()));
-        let compile = || self.compilers.install(|| Component::from_binary(engine, bytes));
-        // A component that makes the compiler panic is a bad one; the loader lives on.
-        let component = std::panic::catch_unwind(std::panic::AssertUnwindSafe(compile))
-            .map_err(|_| Refusal::new("the compiler fails on it"))?;
-        let component = component.map_err(|error| broken("it does not compile", &error))?;
-        check_version(engine, &component)?;
-        check_imports(engine, &component, kind)?;
+        let engine = component.engine();
+        check_version(engine, component)?;
+        check_imports(engine, component, kind)?;
         let mut linker = match kind {
             PluginKind::Adapter => self.adapter.clone(),
             PluginKind::Transformer => self.transformer.clone(),
         };
-        stub(engine, &mut linker, &component).map_err(|error| broken("it cannot be linked", &error))?;
-        let pre = linker.instantiate_pre(&component).map_err(|error| {
+        stub(engine, &mut linker, component).map_err(|error| broken("it cannot be linked", &error))?;
+        let pre = linker.instantiate_pre(component).map_err(|error| {
             broken(&format!("it wants what contract {CONTRACT} does not have"), &error)
                 .with_fix(format!("rebuild it with the easel-sdk of contract {CONTRACT}"))
         })?;

@@ -15,6 +15,9 @@ use serde_json::{Map, Value};
 pub struct RuntimeConfig {
     /// The folder that is watched for plugins; made when it is missing.
     pub folder: PathBuf,
+    /// A folder of this user's own for compiled code, which is then not compiled again at the next start; made when it is
+    /// missing. Not in the plugins folder. Without one, every start compiles.
+    pub cache: Option<PathBuf>,
     /// The host's own limits.
     pub limits: HostLimits,
     /// What the operator says about single plugins, by id. A plugin that is not named runs with its defaults and
@@ -76,6 +79,12 @@ pub struct HostLimits {
     pub component_bytes: u64,
     /// The most plugins in the folder; the rest, by path, is refused.
     pub plugins: usize,
+    /// The longest time in which a component may be compiled.
+    pub compile: Duration,
+    /// The most components that are compiled at a time.
+    pub compilations: usize,
+    /// The most bytes of compiled code that are kept; what was not used for longest goes first.
+    pub cache_bytes: u64,
     /// The most calls at a time, over all plugins.
     pub calls: usize,
     /// The memory of one call, summed over all memories of its instance.
@@ -120,6 +129,9 @@ impl Default for HostLimits {
         Self {
             component_bytes: 64 << 20,
             plugins: 64,
+            compile: Duration::from_secs(60),
+            compilations: 4,
+            cache_bytes: 1 << 30,
             calls: 128,
             memory_bytes: 64 * MIB,
             cpu: Duration::from_secs(1),

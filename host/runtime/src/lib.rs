@@ -1,7 +1,8 @@
 //! Plugins: WebAssembly components loaded, granted, run and replaced. The only crate that names wasmtime.
 //!
 //! [`Runtime::start`] watches a folder. Of every component in it, the loader (`loader.rs`, one thread) makes a generation
-//! (`plugin.rs`) and swaps it into the registry; a file that cannot be loaded changes nothing that serves. The server
+//! (`plugin.rs`) and swaps it into the registry; a file that cannot be loaded changes nothing that serves. What compiling
+//! (`compile.rs`) made is kept in a private folder (`cache.rs`). The server
 //! asks for the [`backends`](Runtime::backends) and [`transformers`](Runtime::transformers) of the moment, which are
 //! core's seams (`adapter.rs`, `transformer.rs`).
 //!
@@ -23,12 +24,15 @@ mod loader;
 mod slot;
 mod watch;
 
+mod cache;
+mod compile;
 mod component;
 mod contract;
 mod engine;
 mod manifest;
 mod models;
 mod plugin;
+mod priority;
 mod refusal;
 
 mod adapter;

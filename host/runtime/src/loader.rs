@@ -1,5 +1,5 @@
-//! The loader: one thread that watches the plugins folder and makes the next generation of whatever changed, so that no
-//! request ever waits for a compiler. File and settings take the same path, and whatever fails leaves what serves.
+//! The loader: one thread that watches the plugins folder and makes the next generation of whatever changed. Neither it nor
+//! a request ever waits for a compiler (`compile.rs`). File and settings take the same path, and whatever fails leaves what serves.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::oneshot::Sender;
 
 use crate::PluginSettings;
+use crate::compile::Compilations;
 use crate::files::{Files, files};
 use crate::folder::{Candidate, PATIENCE, QUIET, Settling, scan};
 use crate::manifest::Manifest;
@@ -43,6 +44,7 @@ pub(crate) struct Loader {
     slots: BTreeMap<String, Slot>,
     settling: Settling,
     watch: Watch,
+    compilations: Compilations,
     /// Told once every plugin that lay there at the start has been dealt with.
     started: Option<Sender<()>>,
 }
@@ -53,9 +55,10 @@ impl Loader {
         shared: Arc<Shared>,
         control: Arc<Control>,
         registry: Arc<Registry>,
-        (on_change, started): (Box<dyn Fn() + Send>, Sender<()>),
+        (on_change, started, wake): (Box<dyn Fn() + Send>, Sender<()>, SyncSender<()>),
     ) -> Self {
         Self {
+            compilations: Compilations::new(Arc::clone(&shared), wake),
             folder,
             shared,
             control,
@@ -125,13 +128,18 @@ impl Loader {
     fn bring_up(&mut self, number: usize, key: &str, slot: &mut Slot, candidate: Candidate) -> bool {
         slot.path.clone_from(&candidate.component);
         if slot.seen.as_ref() != Some(&candidate.stamp) {
+            if self.compilations.is_busy_with(key, &candidate.stamp) {
+                // What serves meanwhile follows its settings.
+                self.apply(key, slot);
+                return false;
+            }
             let quiet = self.settling.observe(key, &candidate.stamp, Instant::now());
             // What lies there at the start is not being written, or its parts will be refused for a second.
             if quiet < QUIET && self.started.is_none() {
                 return false;
             }
             let unreadable = match self.read(number, key, slot, &candidate) {
-                Ok(Read::Changing) => return false,
+                Ok(Read::Changing | Read::Compiling) => return false,
                 Ok(Read::Unfinished(_)) if quiet < PATIENCE => return false,
                 Ok(Read::Unfinished(reason)) => Some(reason),
                 Err(refusal) => Some(refusal.to_string()),
@@ -144,8 +152,8 @@ impl Loader {
         slot.seen.is_some()
     }
 
-    /// Reads the files of a candidate, and compiles what is new.
-    fn read(&self, number: usize, key: &str, slot: &mut Slot, candidate: &Candidate) -> Result<Read, Refusal> {
+    /// Reads the files of a candidate, and has compiled what is new.
+    fn read(&mut self, number: usize, key: &str, slot: &mut Slot, candidate: &Candidate) -> Result<Read, Refusal> {
         if let Some(refused) = &candidate.refused {
             return Err(Refusal::new(refused));
         }
@@ -170,10 +178,13 @@ impl Loader {
             slot.compiled = None;
             return Ok(Read::Done);
         }
-        let is_known =
-            |(compiled, known): &(Arc<Compiled>, String)| *known == text && compiled.digest == digest(&bytes);
+        let digest = digest(&bytes);
+        let is_known = |(compiled, known): &(Arc<Compiled>, String)| *known == text && compiled.digest == digest;
         if !slot.compiled.as_ref().is_some_and(is_known) {
-            let compiled = Compiled::new(&self.shared, manifest, &bytes)?;
+            let Some(component) = self.compilations.component(key, &candidate.stamp, &digest, bytes) else {
+                return Ok(Read::Compiling);
+            };
+            let compiled = Compiled::new(&self.shared, manifest, digest, &component?)?;
             slot.compiled = Some((Arc::new(compiled), text));
         }
         Ok(Read::Done)
@@ -272,4 +283,6 @@ enum Read {
     Unfinished(String),
     /// It was written to meanwhile.
     Changing,
+    /// Its component is being compiled.
+    Compiling,
 }

@@ -9,8 +9,10 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
+use wasmtime::component::Component;
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, ForbiddenHeaderFilter};
 
+use crate::cache::Cache;
 use crate::component::{Linked, Linkers};
 use crate::door::{Door, Grant, Tls, hidden_headers};
 use crate::engine::Ticker;
@@ -21,6 +23,8 @@ use crate::{HostLimits, PluginKind, PluginSettings};
 /// What all plugins of a runtime share.
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
+    /// Compiled code of earlier starts, if there is a place for it.
+    pub(crate) cache: Option<Cache>,
     pub(crate) linkers: Linkers,
     pub(crate) ticker: Ticker,
     pub(crate) limits: HostLimits,
@@ -42,10 +46,15 @@ pub(crate) struct Compiled {
 }
 
 impl Compiled {
-    /// Checks and compiles a component. Takes long: for the loader's thread.
-    pub(crate) fn new(shared: &Shared, manifest: Manifest, bytes: &[u8]) -> Result<Self, Refusal> {
-        let linked = shared.linkers.link(&shared.engine, bytes, manifest.kind)?;
-        Ok(Self { manifest, digest: digest(bytes), linked })
+    /// Checks and links a component that was compiled from the file with this digest.
+    pub(crate) fn new(
+        shared: &Shared,
+        manifest: Manifest,
+        digest: String,
+        component: &Component,
+    ) -> Result<Self, Refusal> {
+        let linked = shared.linkers.link(component, manifest.kind)?;
+        Ok(Self { manifest, digest, linked })
     }
 }
 

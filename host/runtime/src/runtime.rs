@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,7 @@ use easel_core::{Backend, Error, ErrorKind, Result, Transformer};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::cache::Cache;
 use crate::component::Linkers;
 use crate::door::Tls;
 use crate::engine::{Ticker, engine};
@@ -46,13 +48,14 @@ impl Runtime {
     /// `Internal` when the folder cannot be made or the machine cannot run WebAssembly. A plugin that cannot be loaded is
     /// no error: its [`status`](Self::status) says why.
     pub async fn start(config: RuntimeConfig, on_change: impl Fn() + Send + Sync + 'static) -> Result<Self> {
-        let RuntimeConfig { folder, limits, plugins } = config;
+        let RuntimeConfig { folder, cache, limits, plugins } = config;
         fs::create_dir_all(&folder).map_err(|error| {
             let message = format!("the plugins folder {} cannot be made: {error}", folder.display());
             Error::new(ErrorKind::Internal, message).with_source(error)
         })?;
         let guests = guests()?;
-        let shared = shared(limits, guests.handle().clone())?;
+        let cache = cache.and_then(|path| open_cache(&path, &folder, limits.cache_bytes));
+        let shared = shared(limits, cache, guests.handle().clone())?;
         let control = Arc::new(Control { settings: Mutex::new(plugins), is_stopping: AtomicBool::new(false) });
         let registry = Arc::new(Registry::default());
         let (wake, woken) = sync_channel(1);
@@ -62,7 +65,7 @@ impl Runtime {
             Arc::clone(&shared),
             Arc::clone(&control),
             Arc::clone(&registry),
-            (Box::new(on_change), started),
+            (Box::new(on_change), started, wake.clone()),
         );
         let waker = wake.clone();
         let thread = thread::Builder::new().name("easel-plugin-load".into());
@@ -108,7 +111,7 @@ impl Runtime {
         self.stop();
         let loader = self.loader.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(loader) = loader {
-            // It ends after the component that it compiles just now.
+            // It ends after the plugin that it links just now. A compiler ends when it has ended.
             let _ended = tokio::task::spawn_blocking(move || loader.join()).await;
         }
         self.end_calls();
@@ -151,7 +154,19 @@ fn guests() -> Result<tokio::runtime::Runtime> {
         .map_err(cannot_start)
 }
 
-fn shared(limits: crate::HostLimits, guests: Handle) -> Result<Arc<Shared>> {
+/// A cache that cannot be used is a pity, and no reason not to serve.
+fn open_cache(path: &Path, plugins: &Path, most_bytes: u64) -> Option<Cache> {
+    match Cache::open(path, plugins, most_bytes) {
+        Ok(cache) => Some(cache),
+        Err(error) => {
+            let path = path.display();
+            tracing::warn!(path = %path, error = %error, "compiled plugins are not kept, every start compiles them");
+            None
+        }
+    }
+}
+
+fn shared(limits: crate::HostLimits, cache: Option<Cache>, guests: Handle) -> Result<Arc<Shared>> {
     let broken = |error: wasmtime::Error| {
         Error::new(ErrorKind::Internal, format!("WebAssembly cannot run here: {}", error.root_cause()))
     };
@@ -161,6 +176,7 @@ fn shared(limits: crate::HostLimits, guests: Handle) -> Result<Arc<Shared>> {
         ticker: Ticker::start(&engine).map_err(cannot_start)?,
         calls: Arc::new(Semaphore::new(limits.calls)),
         engine,
+        cache,
         limits,
         tls: Tls::new(),
         guests,

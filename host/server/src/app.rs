@@ -114,6 +114,7 @@ impl House {
         };
         let plugins = RuntimeConfig {
             folder: config.plugins_folder.clone(),
+            cache: Some(config.data.join("compiled")).filter(|cache| self.is_lasting || cache.is_dir()),
             limits: HostLimits::default(),
             plugins: config.plugins.clone(),
         };

@@ -9,8 +9,8 @@ const MAX_LINES: usize = 600;
 const UNSAFE_FILES: &[&str] = &[
     // Maps weights.
     "host/engine/src/checkpoint.rs",
-    // Loads the compiled cache that this process wrote.
-    "host/runtime/src/plugin.rs",
+    // Loads the compiled code that the host sealed itself.
+    "host/runtime/src/cache.rs",
     // Puts a plugin's manifest into a section of its component.
     "sdk/src/lib.rs",
 ];
