@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use crate::bindings::adapter::easel::plugin::images;
-use crate::{Context, Error, Model, Output, Request, Result};
+use crate::{Blob, Context, Error, Model, Output, Request, Result};
 
 /// A plugin that turns requests into images. Every call runs in a fresh instance: nothing is kept between calls.
 ///
@@ -52,6 +52,30 @@ impl Progress<'_> {
         go_on(self.0.is_none_or(|raw| raw.step(image, step, steps)))
     }
 
+    /// Whether anybody sees intermediate states. Ask an upstream for them only then: some charge for them.
+    #[must_use]
+    pub fn wants_partial_images(&self) -> bool {
+        #[cfg(target_arch = "wasm32")]
+        return self.0.is_some_and(images::Progress::wants_partial_images);
+        #[cfg(not(target_arch = "wasm32"))]
+        crate::testing::stand_in::progress::wants_partial_images()
+    }
+
+    /// Shows a real intermediate state of one picture, counted from 0; never the finished picture cut up. What is no
+    /// picture the host leaves out.
+    ///
+    /// # Errors
+    /// `Cancelled` when the work is no longer wanted.
+    pub fn partial_image(&self, image: u32, picture: Blob) -> Result<()> {
+        #[cfg(target_arch = "wasm32")]
+        return go_on(self.0.is_none_or(|raw| raw.partial_image(image, picture.into_raw())));
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            crate::testing::stand_in::progress::partial_image(image, &picture.into_raw());
+            self.check()
+        }
+    }
+
     /// Looks whether the work is still wanted.
     ///
     /// # Errors
@@ -98,5 +122,24 @@ mod export {
             let output = T::generate(&context.into(), &host::config()?, &request, &Progress(Some(progress)))?;
             Ok(output.into())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Upstream;
+
+    #[test]
+    fn intermediate_states_are_kept_where_somebody_watches() {
+        let show = || Progress::unheard().partial_image(1, Blob::new("image/png", b"hi").unwrap());
+        let unwatched = Upstream::script([]);
+        assert!(!Progress::unheard().wants_partial_images());
+        show().unwrap();
+        assert!(unwatched.partial_images().is_empty());
+        let watched = unwatched.with_watcher();
+        assert!(Progress::unheard().wants_partial_images());
+        show().unwrap();
+        assert_eq!(watched.partial_images(), [(1, b"hi".to_vec())]);
     }
 }

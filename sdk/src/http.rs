@@ -130,11 +130,15 @@ pub fn blob_data_url(number: usize) -> Value {
     serde_json::json!({"$blob": number, "as": "data-url"})
 }
 
-/// An answer, its body not yet read.
+/// An answer, its body not yet read. [`events`](crate::events) has what is read of it bit by bit.
 #[derive(Debug)]
 pub struct Response(fetch::Response);
 
 impl Response {
+    pub(crate) fn raw(&self) -> &fetch::Response {
+        &self.0
+    }
+
     /// The status.
     pub fn status(&self) -> u16 {
         self.0.status()
@@ -193,6 +197,10 @@ impl Response {
 pub struct Document(fetch::Document);
 
 impl Document {
+    pub(crate) fn from_raw(raw: fetch::Document) -> Self {
+        Self(raw)
+    }
+
     /// Reads the value at a JSON Pointer (RFC 6901) as `T`; `None` when there is none, or it is null. Strings longer
     /// than [`MAX_TEXT`] characters are cut.
     ///

@@ -10,6 +10,7 @@
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
 pub mod bindings;
+pub mod events;
 pub mod host;
 pub mod http;
 pub mod models;

@@ -19,6 +19,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::marker::PhantomData;
 use std::rc::Rc;
 
+#[path = "testing/events.rs"]
+mod events;
 #[path = "testing/stand_in.rs"]
 pub(crate) mod stand_in;
 
@@ -32,6 +34,8 @@ struct Script {
     seen: Vec<Seen>,
     credentials: BTreeSet<String>,
     config: String,
+    is_watched: bool,
+    partials: Vec<(u32, Vec<u8>)>,
 }
 
 /// The other side of an adapter, with its answers in order. It serves the thread that made it until it is dropped; a
@@ -58,6 +62,18 @@ impl Upstream {
     pub fn with_config(self, json: &str) -> Self {
         SCRIPT.with_borrow_mut(|script| json.clone_into(&mut script.config));
         self
+    }
+
+    /// Has somebody watch the intermediate states of pictures.
+    #[must_use]
+    pub fn with_watcher(self) -> Self {
+        SCRIPT.with_borrow_mut(|script| script.is_watched = true);
+        self
+    }
+
+    /// The intermediate states so far: which picture, and the bytes. None are kept when nobody watches.
+    pub fn partial_images(&self) -> Vec<(u32, Vec<u8>)> {
+        SCRIPT.with_borrow(|script| script.partials.clone())
     }
 
     /// The requests so far.
@@ -106,6 +122,11 @@ impl Reply {
     /// An answer of JSON.
     pub fn json(status: u16, body: &str) -> Self {
         Self::new(status, "application/json", body)
+    }
+
+    /// A stream of server-sent events, written as it goes over the wire.
+    pub fn events(stream: impl Into<Vec<u8>>) -> Self {
+        Self::new(200, "text/event-stream", stream)
     }
 
     /// Adds a header.

@@ -1,5 +1,6 @@
 //! The other side of an adapter: an HTTP server that writes down what it was asked and answers from a script.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -43,7 +44,18 @@ pub struct Reply {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Bytes,
+    flow: Flow,
     gate: Option<Arc<Semaphore>>,
+}
+
+/// How a body comes.
+#[derive(Clone, Copy, Debug)]
+enum Flow {
+    Whole,
+    /// In parts of so many bytes.
+    Parts(usize),
+    /// Again and again, until nobody reads.
+    Endless,
 }
 
 impl Reply {
@@ -52,12 +64,24 @@ impl Reply {
     }
 
     pub fn bytes(status: u16, content_type: &str, body: Bytes) -> Self {
-        Self { status, headers: vec![("content-type", content_type.to_owned())], body, gate: None }
+        Self { status, headers: vec![("content-type", content_type.to_owned())], body, flow: Flow::Whole, gate: None }
     }
 
     /// Adds a header.
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));
+        self
+    }
+
+    /// The body comes in parts of so many bytes.
+    pub fn in_parts(mut self, bytes: usize) -> Self {
+        self.flow = Flow::Parts(bytes);
+        self
+    }
+
+    /// The body comes again and again, until nobody reads.
+    pub fn endless(mut self) -> Self {
+        self.flow = Flow::Endless;
         self
     }
 
@@ -124,5 +148,15 @@ async fn answer(State(desk): State<Arc<Desk>>, request: Request) -> Response {
     for (name, value) in reply.headers {
         response = response.header(name, value);
     }
-    response.body(Body::from(reply.body)).expect("the script's headers are valid")
+    let body = match reply.flow {
+        Flow::Whole => Body::from(reply.body),
+        Flow::Parts(bytes) => {
+            let parts: Vec<_> = reply.body.chunks(bytes).map(|part| Ok::<_, Infallible>(part.to_vec())).collect();
+            Body::from_stream(futures_util::stream::iter(parts))
+        }
+        Flow::Endless => {
+            Body::from_stream(futures_util::stream::repeat_with(move || Ok::<_, Infallible>(reply.body.clone())))
+        }
+    };
+    response.body(body).expect("the script's headers are valid")
 }

@@ -10,6 +10,7 @@ mod crashes;
 mod egress;
 mod exhaustion;
 mod lifecycle;
+mod streams;
 mod transformers;
 
 use std::collections::BTreeMap;

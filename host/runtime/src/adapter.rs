@@ -12,7 +12,7 @@ use wasmtime::component::Resource;
 use crate::bindings::easel::plugin::types::PluginError;
 use crate::call::{Surroundings, call_context, while_wanted};
 use crate::fault::{callers_word, clean, of_value};
-use crate::host::{CallProgress, ImageRequest, ImageResult};
+use crate::host::{CallProgress, ImageRequest, ImageResult, PartialQuota};
 use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 use crate::{models, pixels};
@@ -45,6 +45,7 @@ impl Backend for Adapter {
         let names = request.names();
         let (size, format, quality) = (request.size, request.format, request.compression);
         let called = call_context(context, self.0.limits.wall);
+        let progress = CallProgress::new(PartialQuota::new(&self.0.limits), request.count);
         let request = ImageRequest { request, model: Some(model.id.clone()) };
         let compiled = Arc::clone(&self.0.compiled);
         let call = self.0.call(
@@ -53,7 +54,7 @@ impl Backend for Adapter {
                 Box::pin(async move {
                     let guest = compiled.linked.exports.adapter()?.load(&mut *store, instance)?;
                     let request = store.data_mut().table.push(request)?;
-                    let progress = store.data_mut().table.push(CallProgress)?;
+                    let progress = store.data_mut().table.push(progress)?;
                     let (request, progress) =
                         (Resource::new_borrow(request.rep()), Resource::new_borrow(progress.rep()));
                     let answer = guest.call_generate(&mut *store, &called, request, progress).await?;

@@ -113,6 +113,12 @@ pub struct HostLimits {
     pub request_bytes: u64,
     /// The longest body received.
     pub response_bytes: u64,
+    /// The longest server-sent event.
+    pub event_bytes: usize,
+    /// The intermediate states of pictures that one request may show.
+    pub partial_images: u32,
+    /// Their bytes, summed over one request.
+    pub partial_bytes: u64,
     /// The longest wait for a connection, the name's resolution included.
     pub connect: Duration,
     /// The longest wait for the head of an answer.
@@ -146,6 +152,9 @@ impl Default for HostLimits {
             requests: 256,
             request_bytes: 128 << 20,
             response_bytes: 128 << 20,
+            event_bytes: 16 * MIB,
+            partial_images: 1024,
+            partial_bytes: 64 << 20,
             connect: Duration::from_secs(10),
             first_byte: Duration::from_secs(300),
             between_bytes: Duration::from_secs(60),

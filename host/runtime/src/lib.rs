@@ -46,6 +46,7 @@ mod log;
 mod state;
 
 mod door;
+mod events;
 mod host;
 mod json;
 mod pixels;

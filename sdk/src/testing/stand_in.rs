@@ -33,6 +33,23 @@ pub(crate) mod host {
     }
 }
 
+pub(crate) mod progress {
+    use super::super::SCRIPT;
+    use super::blobs::Blob;
+
+    pub(crate) fn wants_partial_images() -> bool {
+        SCRIPT.with_borrow(|script| script.is_watched)
+    }
+
+    pub(crate) fn partial_image(image: u32, picture: &Blob) {
+        SCRIPT.with_borrow_mut(|script| {
+            if script.is_watched {
+                script.partials.push((image, picture.bytes.to_vec()));
+            }
+        });
+    }
+}
+
 pub(crate) mod blobs {
     use std::cell::RefCell;
     use std::rc::Rc;
@@ -89,6 +106,7 @@ pub(crate) mod blobs {
 
 pub(crate) mod fetch {
     use std::cell::RefCell;
+    use std::collections::VecDeque;
 
     use serde_json::Value;
 
@@ -150,38 +168,93 @@ pub(crate) mod fetch {
         SCRIPT.with_borrow_mut(|script| {
             script.seen.push(seen);
             let reply = script.replies.pop_front();
-            reply.map(Response).ok_or_else(|| failure(ErrorKind::Upstream, format!("nobody answers at {url}")))
+            reply.map(Response::new).ok_or_else(|| failure(ErrorKind::Upstream, format!("nobody answers at {url}")))
         })
     }
 
     #[derive(Debug)]
-    pub(crate) struct Response(Reply);
+    pub(crate) struct Event {
+        pub(crate) name: String,
+        pub(crate) data: String,
+        pub(crate) id: Option<String>,
+    }
+
+    #[derive(Debug)]
+    pub(crate) enum EventData {
+        Document(Document),
+        Text(String),
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct EventDocument {
+        pub(crate) name: String,
+        pub(crate) data: EventData,
+        pub(crate) id: Option<String>,
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct Response {
+        status: u16,
+        headers: Vec<(String, String)>,
+        /// What was not read yet.
+        body: RefCell<Vec<u8>>,
+        /// The events of the body, once the first was asked for.
+        events: RefCell<VecDeque<Event>>,
+    }
 
     impl Response {
+        fn new(Reply { status, headers, body }: Reply) -> Self {
+            Self { status, headers, body: body.into(), events: RefCell::default() }
+        }
+
         pub(crate) fn status(&self) -> u16 {
-            self.0.status
+            self.status
         }
 
         pub(crate) fn header(&self, name: &str) -> Option<String> {
-            self.0.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone())
+            self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone())
+        }
+
+        #[expect(clippy::unnecessary_wraps, reason = "the host's bodies can break off")]
+        pub(crate) fn next_chunk(&self, max: u32) -> Result<Option<Vec<u8>>, PluginError> {
+            let mut body = self.body.borrow_mut();
+            let length = body.len().min(max as usize).min(64 * 1024);
+            Ok((!body.is_empty()).then(|| body.drain(..length).collect()))
+        }
+
+        #[expect(clippy::unnecessary_wraps, reason = "the host's events are bounded")]
+        pub(crate) fn next_event(&self) -> Result<Option<Event>, PluginError> {
+            let mut events = self.events.borrow_mut();
+            events.extend(super::super::events::events(&self.body.take()));
+            Ok(events.pop_front())
+        }
+
+        pub(crate) fn next_event_document(&self) -> Result<Option<EventDocument>, PluginError> {
+            let Some(Event { name, data, id }) = self.next_event()? else { return Ok(None) };
+            let data = match serde_json::from_str(&data) {
+                Ok(value @ (Value::Object(_) | Value::Array(_))) => EventData::Document(Document(RefCell::new(value))),
+                Ok(_) | Err(_) => EventData::Text(data),
+            };
+            Ok(Some(EventDocument { name, data, id }))
         }
 
         pub(crate) fn bytes(this: Self, max: u32) -> Result<Vec<u8>, PluginError> {
-            if this.0.body.len() > max as usize {
+            let body = this.body.into_inner();
+            if body.len() > max as usize {
                 return Err(failure(ErrorKind::LimitExceeded, format!("a body of more than {max} bytes")));
             }
-            Ok(this.0.body)
+            Ok(body)
         }
 
         #[expect(clippy::unnecessary_wraps, reason = "the host's bodies can break off")]
         pub(crate) fn into_blob(this: Self) -> Result<Blob, PluginError> {
             let media_type = this.header("content-type").unwrap_or_default();
-            Ok(Blob { media_type, bytes: this.0.body.into() })
+            Ok(Blob { media_type, bytes: this.body.into_inner().into() })
         }
 
         #[expect(clippy::needless_pass_by_value, reason = "the binding consumes the answer")]
         pub(crate) fn into_document(this: Self) -> Result<Document, PluginError> {
-            let value = serde_json::from_slice(&this.0.body)
+            let value = serde_json::from_slice(&this.body.take())
                 .map_err(|error| failure(ErrorKind::Upstream, format!("the answer is not JSON: {error}")))?;
             Ok(Document(RefCell::new(value)))
         }

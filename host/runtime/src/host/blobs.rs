@@ -13,7 +13,7 @@ use crate::fault::Failure;
 use crate::state::State;
 
 /// The most that one `read` copies into a plugin; larger parts are slower, as they miss the cache.
-const MAX_READ: usize = 64 << 10;
+pub(super) const MAX_READ: usize = 64 << 10;
 
 /// A byte string that never changes. Cloning shares it.
 #[derive(Clone)]

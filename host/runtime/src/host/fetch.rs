@@ -10,6 +10,7 @@ use wasmtime::component::Resource;
 
 use super::blobs::{Blob, Held};
 use super::document::Document;
+use super::stream::{self, Stream};
 use crate::bindings::easel::plugin::fetch;
 use crate::bindings::easel::plugin::types::ErrorKind;
 use crate::door::{self, Door, DoorError, Incoming, Outgoing, Pieces};
@@ -24,10 +25,11 @@ const MAX_HEADERS: usize = 100;
 /// The most parts of a form.
 const MAX_PARTS: usize = 1000;
 
-/// An answer, its body not yet read.
+/// An answer, its body not yet read, or in part.
 pub struct Response {
-    door: Arc<Door>,
-    incoming: Incoming,
+    pub(super) door: Arc<Door>,
+    pub(super) incoming: Incoming,
+    pub(super) stream: Stream,
 }
 
 impl fetch::Host for State {
@@ -40,7 +42,11 @@ impl fetch::Host for State {
             ));
         };
         let incoming = door.send(&self.call.visits, outgoing).await?;
-        Ok(self.table.push(Response { door, incoming })?)
+        Ok(self.table.push(Response {
+            door,
+            incoming,
+            stream: Stream::new(self.call.limits.event_bytes, &self.call.blobs),
+        })?)
     }
 }
 
@@ -168,7 +174,7 @@ impl Response {
     /// The rest of the body, accounted for.
     async fn read(mut self, mut held: Held, most: usize) -> Result<(Vec<u8>, Held), Failure> {
         let mut body = Vec::new();
-        while let Some(part) = self.incoming.chunk(&self.door).await? {
+        while let Some(part) = self.next_part().await? {
             if body.len() + part.len() > most {
                 let message = format!("the answer is longer than the {most} bytes that were asked for");
                 return Err(Failure::new(ErrorKind::LimitExceeded, message));
@@ -199,6 +205,27 @@ impl fetch::HostResponse for State {
             return Ok(None);
         }
         Ok(response.incoming.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned))
+    }
+
+    async fn next_chunk(&mut self, response: Resource<Response>, max: u32) -> Result<Option<Vec<u8>>, Failure> {
+        self.table.get_mut(&response)?.next_chunk(max).await
+    }
+
+    async fn next_event(&mut self, response: Resource<Response>) -> Result<Option<fetch::Event>, Failure> {
+        self.table.get_mut(&response)?.next_short_event().await
+    }
+
+    async fn next_event_document(
+        &mut self,
+        response: Resource<Response>,
+    ) -> Result<Option<fetch::EventDocument>, Failure> {
+        let Some(event) = self.table.get_mut(&response)?.next_event().await? else { return Ok(None) };
+        let (name, id) = (event.name, event.id);
+        let data = match stream::document_of(event.data, self.call.blobs.open())? {
+            Ok(document) => fetch::EventData::Document(self.table.push(document)?),
+            Err(text) => fetch::EventData::Text(text),
+        };
+        Ok(Some(fetch::EventDocument { name, data, id }))
     }
 
     async fn bytes(&mut self, response: Resource<Response>, max: u32) -> Result<Vec<u8>, Failure> {

@@ -1,6 +1,6 @@
-//! `images`: the request, the result and the progress of a call.
+//! `images`: the request and the result of a call; its progress stands in `progress.rs`.
 
-use easel_core::{Event, GenerationRequest, Money, Usage};
+use easel_core::{GenerationRequest, Money, Usage};
 use wasmtime::component::Resource;
 
 use super::blobs::Blob;
@@ -27,9 +27,6 @@ pub struct ImageResult {
     pub(crate) usage: Vec<Usage>,
     pub(crate) notes: Vec<(Option<String>, String)>,
 }
-
-/// Where progress goes; what it needs is in the call's state.
-pub struct CallProgress;
 
 impl images::Host for State {}
 
@@ -134,27 +131,6 @@ impl images::HostImageResult for State {
 
     fn drop(&mut self, result: Resource<ImageResult>) -> wasmtime::Result<()> {
         self.table.delete(result)?;
-        Ok(())
-    }
-}
-
-impl images::HostProgress for State {
-    fn stage(&mut self, _: Resource<CallProgress>, name: String) -> wasmtime::Result<bool> {
-        self.call.progress.tell(Event::Stage(clean(&name, 64)));
-        Ok(self.call.is_wanted())
-    }
-
-    fn step(&mut self, _: Resource<CallProgress>, image: u32, step: u32, steps: u32) -> wasmtime::Result<bool> {
-        self.call.progress.tell(Event::Step { image, step: step.saturating_add(1), steps });
-        Ok(self.call.is_wanted())
-    }
-
-    fn wanted(&mut self, _: Resource<CallProgress>) -> wasmtime::Result<bool> {
-        Ok(self.call.is_wanted())
-    }
-
-    fn drop(&mut self, progress: Resource<CallProgress>) -> wasmtime::Result<()> {
-        self.table.delete(progress)?;
         Ok(())
     }
 }

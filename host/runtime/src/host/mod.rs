@@ -9,13 +9,17 @@ mod document;
 mod edits;
 mod fetch;
 mod images;
+mod progress;
+mod stream;
 
 pub(crate) use blobs::BlobQuota;
 pub use blobs::{Blob, BlobWriter};
 pub use document::Document;
 pub use edits::Edits;
 pub use fetch::Response;
-pub use images::{CallProgress, ImageRequest, ImageResult};
+pub use images::{ImageRequest, ImageResult};
+pub use progress::CallProgress;
+pub(crate) use progress::PartialQuota;
 
 use crate::bindings::easel::plugin::{host, types};
 use crate::fault::Failure;

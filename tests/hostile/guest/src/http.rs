@@ -1,7 +1,8 @@
 //! What goes out: `METHOD URL [NAME:VALUE ...] [credential=NAME] [body=TEXT] [POINTER ...]`.
 
 use crate::bindings::easel::plugin::blobs::Blob;
-use crate::bindings::easel::plugin::fetch::{self, Body, Part, Request, Response};
+use crate::bindings::easel::plugin::fetch::{self, Body, EventData, Part, Request, Response};
+use crate::bindings::easel::plugin::images::Progress;
 use crate::bindings::easel::plugin::types::PluginError;
 use crate::bindings::wasi::http::types::{Fields, IncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme};
 use crate::bindings::wasi::http::{outgoing_handler, types};
@@ -97,6 +98,56 @@ pub fn fetch_document(words: &[&str]) -> Result<String, PluginError> {
     let blob = document.take_base64(pointers.first().unwrap_or(&""))?;
     let left = document.get(pointers.first().unwrap_or(&""), 16);
     Ok(format!("{values:?} {} {} {left:?}", blob.size(), blob.media_type()))
+}
+
+/// The lengths of the body's chunks, and how many of its bytes are left afterwards: `... max=BYTES`.
+pub fn fetch_chunks(words: &[&str]) -> Result<String, PluginError> {
+    let number = |name: &str| words.iter().find_map(|word| word.strip_prefix(name)?.parse::<u32>().ok());
+    let response = send(words, Body::None)?;
+    let (mut lengths, mut read) = (Vec::new(), 0);
+    while let Some(chunk) = response.next_chunk(number("max=").unwrap_or(u32::MAX))? {
+        lengths.push(chunk.len());
+        read += chunk.len();
+        if number("until=").is_some_and(|until| read >= until as usize) {
+            break;
+        }
+    }
+    let longest = lengths.iter().max().copied().unwrap_or_default();
+    let left = Response::bytes(response, 1 << 20)?;
+    Ok(format!("{read} {longest} {}", left.len()))
+}
+
+/// Every event: name, data, id.
+pub fn fetch_events(words: &[&str]) -> Result<String, PluginError> {
+    let response = send(words, Body::None)?;
+    let mut events = Vec::new();
+    loop {
+        match response.next_event() {
+            Ok(Some(event)) => events.push(format!("{} {:?} {:?}", event.name, event.data, event.id)),
+            Ok(None) => return Ok(events.join("|")),
+            // The second one in a row is the end.
+            Err(error) if events.last() == Some(&error.message) => return Err(error),
+            Err(error) => events.push(error.message),
+        }
+    }
+}
+
+/// Every event with its picture, which is shown as an intermediate state.
+pub fn fetch_event_pictures(words: &[&str], progress: &Progress) -> Result<String, PluginError> {
+    let response = send(words, Body::None)?;
+    let mut events = Vec::new();
+    while let Some(event) = response.next_event_document()? {
+        let name = event.name;
+        match event.data {
+            EventData::Document(document) => {
+                let picture = document.take_base64("/b64_json")?;
+                events.push(format!("{name} {} {:?}", picture.size(), document.get("", 8)));
+                progress.partial_image(0, picture);
+            }
+            EventData::Text(text) => events.push(format!("{name} {text}")),
+        }
+    }
+    Ok(events.join("|"))
 }
 
 /// The same with `wasi:http`, as ordinary client code would do it.

@@ -69,6 +69,10 @@ impl Guest for Hostile {
             "fetch-json" => http::fetch_json(rest)?,
             "fetch-form" => http::fetch_form(rest)?,
             "fetch-document" => http::fetch_document(rest)?,
+            "fetch-chunks" => http::fetch_chunks(rest)?,
+            "fetch-events" => http::fetch_events(rest)?,
+            "fetch-event-pictures" => http::fetch_event_pictures(rest, progress)?,
+            "partials" => partials(progress, rest),
             "wasi-http" => http::wasi_http(rest),
             "until-unwanted" => until_unwanted(progress),
             "spin" => {
@@ -125,6 +129,20 @@ fn until_unwanted(progress: &Progress) -> String {
         std::thread::sleep(Duration::from_millis(5));
     }
     "stopped".to_owned()
+}
+
+/// `partials COUNT [text|far]`: intermediate states, and whether anybody wants them.
+fn partials(progress: &Progress, words: &[&str]) -> String {
+    let count = words.first().and_then(|word| word.parse::<u32>().ok()).unwrap_or(1);
+    for _ in 0..count {
+        let (image, bytes) = match words.get(1).copied() {
+            Some("text") => (0, &b"this is no picture"[..]),
+            Some("far") => (9, PNG),
+            _ => (0, PNG),
+        };
+        progress.partial_image(image, blob(bytes, "image/png"));
+    }
+    progress.wants_partial_images().to_string()
 }
 
 fn standard_library(what: &str) -> String {
