@@ -12,6 +12,7 @@ pub mod pictures;
 mod process;
 mod server;
 mod upstream;
+mod wire;
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ pub use json::mismatch;
 pub use process::Process;
 pub use server::Server;
 pub use upstream::{Received, Reply, Upstream};
+pub use wire::Wire;
 
 /// How long anything may take that must happen: generous, for machines that do other work too.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -10,8 +10,10 @@ mod crashes;
 mod egress;
 mod exhaustion;
 mod lifecycle;
+mod secrets;
 mod streams;
 mod transformers;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

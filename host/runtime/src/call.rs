@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use easel_core::{Context, Error, ErrorKind, Permit, Progress, Result};
+use easel_core::{Context, Error, ErrorKind, Permit, Progress, Result, TraceParent};
 use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 use tokio::time::{Instant, timeout_at};
@@ -30,6 +30,7 @@ pub(crate) struct Surroundings {
     deadline: Instant,
     cancellation: CancellationToken,
     progress: Progress,
+    trace_parent: Option<TraceParent>,
     asker: Asker,
     permit: Option<Permit>,
 }
@@ -51,6 +52,7 @@ impl Surroundings {
             deadline: context.deadline,
             cancellation: context.cancellation.clone(),
             progress: context.progress.clone(),
+            trace_parent: context.trace_parent.clone(),
             asker: Asker::Request,
             permit,
         }
@@ -63,6 +65,7 @@ impl Surroundings {
             deadline: Instant::now() + limit * 2,
             cancellation: CancellationToken::new(),
             progress: Progress::new(),
+            trace_parent: None,
             asker: Asker::Host(limit),
             permit: None,
         }
@@ -145,15 +148,15 @@ impl Plugin {
     }
 
     fn state_of(&self, surroundings: Surroundings, deadline: Instant) -> CallState {
-        let Surroundings { request_id, cancellation, progress, asker, .. } = surroundings;
+        let Surroundings { request_id, cancellation, progress, trace_parent, asker, .. } = surroundings;
         CallState {
             plugin: Arc::clone(&self.id),
             config: Arc::clone(&self.config),
             door: self.door.clone().filter(|_| asker == Asker::Request),
             credentials: Arc::clone(&self.credentials),
-            visits: Arc::new(Visits::default()),
+            visits: Arc::new(Visits::new(&request_id, trace_parent.as_ref())),
             blobs: BlobQuota::new(self.limits.blob_bytes),
-            log: CallLog::new(Arc::clone(&self.id), request_id, &self.limits),
+            log: CallLog::new(Arc::clone(&self.id), request_id, &self.limits, Arc::clone(&self.vault)),
             limits: Arc::clone(&self.limits),
             deadline,
             cancellation,

@@ -129,7 +129,8 @@ pub(crate) fn of_value(error: types::PluginError, state: &State, names: &'static
     use types::ErrorKind as Kind;
     let plugin = state.call.plugin.as_ref();
     let types::PluginError { kind, message, param, retry_after, provider_status, provider_code, billed } = error;
-    let message = clean(&message, MAX_MESSAGE);
+    let scrubbed = |text: &str| state.call.log.scrubbed(text);
+    let message = clean(&scrubbed(&message), MAX_MESSAGE);
     let message = if message.is_empty() { format!("plugin {plugin} gave no reason") } else { message };
     let mut hint = None;
     let kind = match kind {
@@ -169,7 +170,7 @@ pub(crate) fn of_value(error: types::PluginError, state: &State, names: &'static
     }
     if provider_status.is_some() || provider_code.is_some() {
         let (status, code) = (provider_status.unwrap_or_default(), provider_code.unwrap_or_default());
-        error = error.with_source(Private(format!("the provider answered {status} {}", clean(&code, 100))));
+        error = error.with_source(Private(format!("the provider answered {status} {}", clean(&scrubbed(&code), 100))));
     }
     error
 }

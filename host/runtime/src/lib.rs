@@ -52,6 +52,9 @@ mod json;
 mod pixels;
 mod splice;
 
+#[cfg(test)]
+mod random;
+
 pub use config::{HostLimits, PluginSettings, RuntimeConfig, Secret};
 pub use registry::{PluginState, PluginStatus};
 pub use runtime::Runtime;

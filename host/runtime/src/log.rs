@@ -11,6 +11,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::HostLimits;
 use crate::bindings::easel::plugin::host::Level;
+use crate::door::Vault;
 
 /// How many bytes of its last output are kept for the report of a trap.
 const TAIL: usize = 1024;
@@ -22,10 +23,11 @@ pub(crate) struct CallLog {
     lines_left: AtomicU32,
     most_bytes: usize,
     tail: Mutex<VecDeque<u8>>,
+    vault: Arc<Vault>,
 }
 
 impl CallLog {
-    pub(crate) fn new(plugin: Arc<str>, request_id: String, limits: &HostLimits) -> Arc<Self> {
+    pub(crate) fn new(plugin: Arc<str>, request_id: String, limits: &HostLimits, vault: Arc<Vault>) -> Arc<Self> {
         Arc::new(Self {
             plugin,
             request_id,
@@ -33,6 +35,7 @@ impl CallLog {
             lines_left: AtomicU32::new(limits.log_lines.saturating_add(1)),
             most_bytes: limits.log_line_bytes,
             tail: Mutex::default(),
+            vault,
         })
     }
 
@@ -48,7 +51,8 @@ impl CallLog {
             Some(_) => {}
         }
         // One line stays one line: nobody writes log entries in another's name.
-        let message = cut(message, self.most_bytes).trim_end().replace(char::is_control, " ");
+        let message = self.scrubbed(message);
+        let message = cut(&message, self.most_bytes).trim_end().replace(char::is_control, " ");
         match level {
             Level::Trace => tracing::trace!(plugin, request_id, "{message}"),
             Level::Debug => tracing::debug!(plugin, request_id, "{message}"),
@@ -58,11 +62,16 @@ impl CallLog {
         }
     }
 
+    /// What the plugin says, without its secrets.
+    pub(crate) fn scrubbed(&self, text: &str) -> String {
+        self.vault.scrubbed(text)
+    }
+
     /// Its last output.
     pub(crate) fn tail(&self) -> String {
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes: Vec<u8> = tail.iter().copied().collect();
-        String::from_utf8_lossy(&bytes).trim().to_owned()
+        self.scrubbed(String::from_utf8_lossy(&bytes).trim())
     }
 
     /// The lines left after this one.
@@ -140,7 +149,7 @@ mod tests {
     #[test]
     fn lines_are_cut_and_counted() {
         let limits = HostLimits { log_lines: 3, ..HostLimits::default() };
-        let log = CallLog::new("p".into(), "r".into(), &limits);
+        let log = CallLog::new("p".into(), "r".into(), &limits, Arc::default());
         let left: Vec<_> = (0..6).map(|_| log.take_line()).collect();
         assert_eq!(left, [Some(3), Some(2), Some(1), Some(0), None, None]);
         assert_eq!(cut("äöü", 3), "ä");
@@ -148,7 +157,7 @@ mod tests {
 
     #[test]
     fn only_the_end_of_the_output_is_kept() {
-        let log = CallLog::new("p".into(), "r".into(), &HostLimits::default());
+        let log = CallLog::new("p".into(), "r".into(), &HostLimits::default(), Arc::default());
         for number in 0..1000 {
             log.remember(format!("line {number}\n").as_bytes());
         }

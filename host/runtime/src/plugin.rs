@@ -14,7 +14,7 @@ use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, ForbiddenHeaderFilter};
 
 use crate::cache::Cache;
 use crate::component::{Linked, Linkers};
-use crate::door::{Door, Grant, Tls, hidden_headers};
+use crate::door::{Credentials, Door, Grant, Network, Vault, Vaults, hidden_headers};
 use crate::engine::Ticker;
 use crate::manifest::Manifest;
 use crate::refusal::Refusal;
@@ -28,7 +28,9 @@ pub(crate) struct Shared {
     pub(crate) linkers: Linkers,
     pub(crate) ticker: Ticker,
     pub(crate) limits: HostLimits,
-    pub(crate) tls: Tls,
+    pub(crate) network: Network,
+    /// The values of credentials, by plugin.
+    pub(crate) vaults: Vaults,
     /// Where guests run.
     pub(crate) guests: Handle,
     /// Where their connections live.
@@ -71,6 +73,8 @@ pub(crate) struct Plugin {
     pub(crate) config: Arc<str>,
     pub(crate) limits: Arc<HostLimits>,
     pub(crate) door: Option<Arc<Door>>,
+    /// Its secrets, to scrub them from what it says.
+    pub(crate) vault: Arc<Vault>,
     pub(crate) hidden: ForbiddenHeaderFilter,
     pub(crate) credentials: Arc<[String]>,
     /// An adapter's models; set once, before anybody else has the generation.
@@ -91,12 +95,15 @@ impl Plugin {
         let config = Value::Object(manifest.configured(&settings.config)?).to_string();
         let limits = manifest.limits.within(&shared.limits);
         let grant = Grant::new(manifest, settings)?;
-        let credentials = manifest.credentials.iter().map(|want| want.name.clone());
-        let credentials: Vec<_> = credentials.filter(|name| grant.credentials().get(name).is_some()).collect();
-        let not_ready = not_ready(&manifest.id, grant.credentials().missing());
+        let vault = shared.vaults.of(&manifest.id);
+        let given = Credentials::new(manifest, settings, Arc::clone(&vault))?;
+        let credentials: Vec<_> = given.names().cloned().collect();
+        let not_ready = not_ready(&manifest.id, given.missing());
         let ungranted = grant.ungranted().to_vec();
         let door = match manifest.kind {
-            PluginKind::Adapter => Some(Arc::new(Door::new(grant, limits.clone(), &shared.tls, shared.io.clone())?)),
+            PluginKind::Adapter => {
+                Some(Arc::new(Door::new((grant, given), limits.clone(), &shared.network, shared.io.clone())?))
+            }
             PluginKind::Transformer => None,
         };
         let hidden: ForbiddenHeaderFilter = match &door {
@@ -110,6 +117,7 @@ impl Plugin {
             config: config.into(),
             limits: Arc::new(limits),
             door,
+            vault,
             hidden,
             credentials: credentials.into(),
             models: OnceLock::new(),

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::cache::Cache;
 use crate::component::Linkers;
-use crate::door::Tls;
+use crate::door::{Network, Vaults};
 use crate::engine::{Ticker, engine};
 use crate::loader::{Control, Loader};
 use crate::plugin::Shared;
@@ -56,6 +56,7 @@ impl Runtime {
         let guests = guests()?;
         let cache = cache.and_then(|path| open_cache(&path, &folder, limits.cache_bytes));
         let shared = shared(limits, cache, guests.handle().clone())?;
+        let plugins = shared.vaults.take(plugins);
         let control = Arc::new(Control { settings: Mutex::new(plugins), is_stopping: AtomicBool::new(false) });
         let registry = Arc::new(Registry::default());
         let (wake, woken) = sync_channel(1);
@@ -100,8 +101,10 @@ impl Runtime {
     }
 
     /// Gives the plugins other settings, all at once, by the same path as a changed file: plugins whose settings changed
-    /// get a new generation, and settings that a plugin cannot take leave the old one serving.
+    /// get a new generation, and settings that a plugin cannot take leave the old one serving. The value of a credential
+    /// that changes needs no new generation: it counts from the next outbound request on.
     pub fn reconfigure(&self, plugins: BTreeMap<String, PluginSettings>) {
+        let plugins = self.shared.vaults.take(plugins);
         *self.control.settings.lock().unwrap_or_else(PoisonError::into_inner) = plugins;
         self.wake();
     }
@@ -178,7 +181,8 @@ fn shared(limits: crate::HostLimits, cache: Option<Cache>, guests: Handle) -> Re
         engine,
         cache,
         limits,
-        tls: Tls::new(),
+        network: Network::new(),
+        vaults: Vaults::default(),
         guests,
         io: Handle::current(),
     }))

@@ -94,8 +94,13 @@ fn quoted_media_type(media_type: &str) -> Result<&str, String> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde_json::{Map, Value, json};
+
     use super::*;
     use crate::door::wire;
+    use crate::random::Random;
 
     fn spliced(text: &str) -> Result<String, String> {
         let insert = |text: &'static str| Insert { bytes: text.into(), media_type: "image/png".into() };
@@ -132,6 +137,91 @@ mod tests {
         for (text, expected) in rows {
             let error = spliced(text).unwrap_err();
             assert!(error.contains(expected), "{error:?} should contain {expected:?}");
+        }
+    }
+
+    /// A tree as a plugin writes it, with places for blobs, and as it must be sent. `used` tells which blobs have a place.
+    fn with_places(random: &mut Random, blobs: &[Insert], used: &mut [bool], depth: usize) -> (Value, Value) {
+        let inner = if depth == 0 { 0 } else { random.below(5) };
+        match (random.below(3), inner) {
+            (0, _) if !blobs.is_empty() => {
+                let index = random.below(blobs.len());
+                used[index] = true;
+                let encoded = STANDARD.encode(&blobs[index].bytes);
+                match random.below(2) {
+                    0 => (json!({ "$blob": index, "as": "base64" }), encoded.into()),
+                    _ => {
+                        let url = format!("data:{};base64,{encoded}", blobs[index].media_type);
+                        (json!({ "as": "data-url", "$blob": index }), url.into())
+                    }
+                }
+            }
+            (_, 1 | 2) => {
+                let count = random.below(4);
+                let (written, sent): (Vec<_>, Vec<_>) =
+                    (0..count).map(|_| with_places(random, blobs, used, depth - 1)).unzip();
+                (written.into(), sent.into())
+            }
+            (_, 3 | 4) => {
+                let (mut written, mut sent) = (Map::new(), Map::new());
+                for name in ["a", "as", "é\"{", "$blobs"].iter().take(random.below(5)) {
+                    let (one, other) = with_places(random, blobs, used, depth - 1);
+                    written.insert((*name).to_owned(), one);
+                    sent.insert((*name).to_owned(), other);
+                }
+                (written.into(), sent.into())
+            }
+            _ => {
+                let leaf = random.json(&["a"], 0);
+                (leaf.clone(), leaf)
+            }
+        }
+    }
+
+    #[test]
+    fn any_tree_with_places_is_sent_as_a_parsed_tree_would_be() {
+        let mut random = Random::new(3);
+        let mut placed = 0;
+        for _ in 0..3000 {
+            let blobs: Vec<_> = (0..random.below(4))
+                .map(|_| {
+                    let length = random.below(70);
+                    Insert { bytes: random.bytes(length).into(), media_type: "image/png".into() }
+                })
+                .collect();
+            let mut used = vec![false; blobs.len()];
+            let (written, expected) = with_places(&mut random, &blobs, &mut used, 4);
+            let text = random.written(&written);
+            match splice(text.clone(), &blobs) {
+                Ok(pieces) => {
+                    assert!(used.iter().all(|used| *used), "{text}");
+                    let length = pieces.wire_bytes();
+                    let sent = wire(pieces);
+                    assert_eq!(sent.len() as u64, length);
+                    assert_eq!(serde_json::from_slice::<Value>(&sent).unwrap(), expected, "{text}");
+                    placed += used.len();
+                }
+                Err(error) => assert!(used.contains(&false), "{text}: {error}"),
+            }
+        }
+        assert!(placed > 300, "only {placed} blobs had a place");
+    }
+
+    #[test]
+    fn whatever_is_sent_is_json_if_it_was_and_nothing_panics() {
+        let mut random = Random::new(4);
+        let letters =
+            ["{", "}", "[", "]", "\"$blob\"", "\"as\"", ":", ",", "0", "\"base64\"", "\"", "\\", " ", "é", "\"x\""];
+        let blob = Insert { bytes: "blob".into(), media_type: "image/png".into() };
+        for round in 0..20_000 {
+            let mut text: String = (0..random.below(14)).map(|_| letters[random.below(letters.len())]).collect();
+            if round % 2 == 0 {
+                text = format!("[{{\"$blob\":0,\"as\":\"base64\"}},{text}]");
+            }
+            if let Ok(pieces) = splice(text.clone(), std::slice::from_ref(&blob)) {
+                assert!(json::check(text.as_bytes()).is_ok(), "{text}");
+                serde_json::from_slice::<Value>(&wire(pieces)).unwrap_or_else(|error| panic!("{text}: {error}"));
+            }
         }
     }
 }

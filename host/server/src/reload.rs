@@ -1,5 +1,9 @@
-//! Follows the config file. A good edit counts from the next request on; a bad one changes nothing, and the log says why.
+//! Follows the config file, and the files of secrets that it names. A good edit counts from the next request on; a bad
+//! one changes nothing, and the log says why. A secret that is gone stays as it was: it may be about to be replaced.
+//! Variables of the environment are read once, at start.
 
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -7,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::{Config, ConfigError, Loaded, Sources};
+use crate::config::{Config, ConfigError, Loaded, Sources, secret_text};
 
 /// How long a file must be left alone before it is read: editors write in several steps.
 const QUIET: Duration = Duration::from_millis(100);
@@ -16,21 +20,45 @@ const QUIET: Duration = Duration::from_millis(100);
 pub(crate) struct Watched {
     sources: Sources,
     path: PathBuf,
-    seen: Option<String>,
+    seen: Seen,
     events: mpsc::Receiver<()>,
-    _watcher: RecommendedWatcher,
+    watcher: RecommendedWatcher,
+    folders: BTreeSet<PathBuf>,
+}
+
+/// What was read.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Seen {
+    text: Option<String>,
+    /// The files of secrets, each with what is remembered of what stood in it.
+    secrets: Vec<(PathBuf, Option<u64>)>,
 }
 
 impl Watched {
     /// Begins to watch; nothing, and a line in the log, where the system does not let us.
     pub(crate) fn start(sources: Sources) -> Option<Self> {
         let path = sources.path();
-        // One waiting event is enough: whoever takes it looks at the file as it is then.
+        // One waiting event is enough: whoever takes it looks at the files as they are then.
         let (sender, events) = mpsc::channel(1);
-        match watcher(&path, sender) {
-            Ok(_watcher) => {
-                let seen = std::fs::read_to_string(&path).ok();
-                Some(Self { sources, path, seen, events, _watcher })
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if event.is_ok_and(|event| !event.kind.is_access()) {
+                // Full means that somebody will look anyway.
+                let _full = sender.try_send(());
+            }
+        });
+        let started = watcher.and_then(|watcher| {
+            let (seen, folders) = (Seen::default(), BTreeSet::new());
+            let mut watched = Self { sources, path: path.clone(), seen, events, watcher, folders };
+            watched.watch(&path)?;
+            Ok(watched)
+        });
+        match started {
+            Ok(mut watched) => {
+                let text = std::fs::read_to_string(&path).ok();
+                let loaded = text.as_deref().and_then(|text| watched.sources.read(&path, Some(text)).ok());
+                watched.seen.text = text;
+                watched.follow_secrets(loaded.map(|loaded| loaded.secret_files).unwrap_or_default());
+                Some(watched)
             }
             Err(error) => {
                 tracing::warn!(file = %path.display(), error = %error, "changes of the config file are not followed");
@@ -46,57 +74,89 @@ impl Watched {
     ) -> AbortOnDropHandle<()> {
         AbortOnDropHandle::new(tokio::spawn(follow(self, apply)))
     }
+
+    /// The folder is watched, not the file: a file that is replaced has lost its watch.
+    fn watch(&mut self, file: &Path) -> notify::Result<()> {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if self.folders.insert(folder.to_owned()) {
+            self.watcher.watch(folder, RecursiveMode::NonRecursive)?;
+        }
+        Ok(())
+    }
+
+    /// Watches these files of secrets, as they are now.
+    fn follow_secrets(&mut self, files: Vec<PathBuf>) {
+        for file in &files {
+            if let Err(error) = self.watch(file) {
+                tracing::warn!(file = %file.display(), error = %error, "changes of this secret file are not followed");
+            }
+        }
+        self.seen.secrets = files.into_iter().map(|file| (file.clone(), remembered(&file))).collect();
+    }
 }
 
-async fn follow(watched: Watched, apply: impl Fn(Config) -> Result<(), ConfigError>) {
-    let Watched { sources, path, mut seen, mut events, _watcher } = watched;
-    while events.recv().await.is_some() {
+async fn follow(mut watched: Watched, apply: impl Fn(Config) -> Result<(), ConfigError>) {
+    while watched.events.recv().await.is_some() {
         sleep(QUIET).await;
-        let look = Look { sources: sources.clone(), path: path.clone(), seen: seen.clone() };
+        let look = Look { sources: watched.sources.clone(), path: watched.path.clone(), seen: watched.seen.clone() };
         // Files of secrets are read as well, from wherever they are.
-        let Ok(Some((text, loaded))) = tokio::task::spawn_blocking(|| look.again()).await else { continue };
+        let Ok(Some((seen, loaded))) = tokio::task::spawn_blocking(|| look.again()).await else { continue };
+        let is_edited = seen.text != watched.seen.text;
+        watched.seen = seen;
         let applied = loaded.and_then(|loaded| {
             for notice in &loaded.notices {
                 tracing::warn!("{notice}");
             }
+            if is_edited {
+                watched.follow_secrets(loaded.secret_files);
+            }
             apply(loaded.config)
         });
+        let file = watched.path.display().to_string();
         match applied {
-            Ok(()) => tracing::info!(file = %path.display(), "the config was reloaded"),
+            Ok(()) if is_edited => tracing::info!(file, "the config was reloaded"),
+            Ok(()) => tracing::info!(file, "the secrets that the config names were read again"),
             Err(error) => tracing::error!(hint = error.hint(), "the config stays as it was: {error}"),
         }
-        seen = Some(text);
     }
 }
 
-/// One look at the file.
+/// One look at the files.
 struct Look {
     sources: Sources,
     path: PathBuf,
-    seen: Option<String>,
+    seen: Seen,
 }
 
 impl Look {
-    /// The text and what it says; nothing where it is as it was. A file that is being replaced is gone for a moment, and
-    /// one that was removed leaves the config as it is.
-    fn again(self) -> Option<(String, Result<Loaded, ConfigError>)> {
-        let text = std::fs::read_to_string(&self.path).ok().filter(|text| Some(text) != self.seen.as_ref())?;
-        let loaded = self.sources.read(&self.path, Some(&text));
-        Some((text, loaded))
+    /// What is there and what it says; nothing where all is as it was. A file that is being replaced is gone for a
+    /// moment, and one that was removed leaves the config as it is.
+    fn again(self) -> Option<(Seen, Result<Loaded, ConfigError>)> {
+        let text = std::fs::read_to_string(&self.path).ok()?;
+        let is_edited = self.seen.text.as_ref() != Some(&text);
+        let look = |(file, before): &(PathBuf, Option<u64>)| (file.clone(), remembered(file), before.is_some());
+        let found: Vec<_> = self.seen.secrets.iter().map(look).collect();
+        if let Some((file, ..)) = found.iter().find(|(_, now, was_there)| now.is_none() && *was_there)
+            && !is_edited
+        {
+            tracing::warn!(file = %file.display(), "the secret file is gone or empty; what it held still counts");
+            return None;
+        }
+        let secrets = found.into_iter().map(|(file, now, _)| (file, now)).collect();
+        let seen = Seen { text: Some(text), secrets };
+        if seen == self.seen {
+            return None;
+        }
+        let loaded = self.sources.read(&self.path, seen.text.as_deref());
+        Some((seen, loaded))
     }
 }
 
-/// The folder is watched, not the file: a file that is replaced has lost its watch.
-fn watcher(path: &Path, sender: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if event.is_ok_and(|event| !event.kind.is_access()) {
-            // Full means that somebody will look anyway.
-            let _full = sender.try_send(());
-        }
-    })?;
-    watcher.watch(folder, RecursiveMode::NonRecursive)?;
-    Ok(watcher)
+/// What is remembered of a secret, if there is one: enough to see that it changed.
+fn remembered(file: &Path) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    secret_text(file)?.hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 /// The keys that differ and count only after a restart.

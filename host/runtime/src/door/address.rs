@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::LazyLock;
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::Reach;
 
@@ -37,7 +36,7 @@ pub(crate) fn check(host: &str, address: IpAddr, reach: Reach) -> Result<(), Ref
 }
 
 /// Keeps the addresses that may be connected to; with none left, tells why of the first.
-fn keep(host: &str, addresses: Vec<SocketAddr>, reach: Reach) -> Result<Vec<SocketAddr>, Refused> {
+pub(super) fn keep(host: &str, addresses: Vec<SocketAddr>, reach: Reach) -> Result<Vec<SocketAddr>, Refused> {
     let mut refused = None;
     let mut kept = Vec::new();
     for address in addresses {
@@ -49,21 +48,6 @@ fn keep(host: &str, addresses: Vec<SocketAddr>, reach: Reach) -> Result<Vec<Sock
     match refused {
         Some(error) if kept.is_empty() => Err(error),
         Some(_) | None => Ok(kept),
-    }
-}
-
-/// Resolves the names of one client's connections. It is asked for every new connection, so a name that changes its
-/// address between two requests is looked at again.
-pub(crate) struct CheckedResolver(pub(crate) Reach);
-
-impl Resolve for CheckedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let reach = self.0;
-        Box::pin(async move {
-            let host = name.as_str();
-            let addresses = tokio::net::lookup_host((host, 0)).await?.collect();
-            Ok(Box::new(keep(host, addresses, reach)?.into_iter()) as Addrs)
-        })
     }
 }
 

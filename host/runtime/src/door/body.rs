@@ -9,7 +9,12 @@ use std::task::{Context, Poll};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyDataStream;
+
+use super::json_insert::{JsonInsert, NoPlace, Part};
+use crate::json;
 
 /// The most that is encoded at once; a multiple of 3, so that only the last part is padded.
 const CHUNK: usize = 48 << 10;
@@ -40,6 +45,11 @@ impl Pieces {
         }
     }
 
+    /// Whether there is nothing in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The length on the wire.
     pub(crate) fn wire_bytes(&self) -> u64 {
         let of = |piece: &Piece| match piece {
@@ -61,6 +71,31 @@ impl Pieces {
         }
     }
 
+    /// The same with a credential put in. Pictures are not looked through, nor copied.
+    pub(super) fn with_insert(&self, mut insert: JsonInsert) -> Result<Self, NoPlace> {
+        // What was spliced was checked then; what came as it is was not.
+        if let [Piece::Plain(bytes)] = self.0.iter().collect::<Vec<_>>()[..] {
+            json::check(bytes).map_err(|_| NoPlace::NotJson)?;
+        }
+        let mut pieces = Self::default();
+        for piece in &self.0 {
+            match piece {
+                Piece::Plain(bytes) => {
+                    for part in insert.push(bytes)? {
+                        pieces.plain(taken(part, bytes));
+                    }
+                }
+                Piece::Base64(bytes) => {
+                    if insert.push_opaque()? {
+                        pieces.base64(bytes.clone());
+                    }
+                }
+            }
+        }
+        insert.finish()?;
+        Ok(pieces)
+    }
+
     fn next(&mut self) -> Option<Bytes> {
         Some(match self.0.pop_front()? {
             Piece::Plain(bytes) => bytes,
@@ -73,6 +108,35 @@ impl Pieces {
             }
         })
     }
+}
+
+fn taken(part: Part, bytes: &Bytes) -> Bytes {
+    match part {
+        Part::Kept(range) => bytes.slice(range),
+        Part::New(bytes) => bytes,
+    }
+}
+
+type Problem = Box<dyn std::error::Error + Send + Sync>;
+
+/// A streamed body with a credential put in while it passes. Where there is no place for one, the stream ends with the
+/// error, and so does the request.
+pub(super) fn stream_with_insert(body: reqwest::Body, insert: JsonInsert) -> reqwest::Body {
+    let parts = BodyDataStream::new(body).map(Some).chain(stream::iter([None]));
+    let inserted = parts.scan(insert, |insert, part| {
+        let sent: Result<Bytes, Problem> = match part {
+            Some(Ok(bytes)) => insert
+                .push(&bytes)
+                .map(|parts| parts.into_iter().map(|part| taken(part, &bytes)).collect::<Vec<_>>().concat().into())
+                .map_err(Into::into),
+            Some(Err(error)) => Err(error.into()),
+            None => insert.finish().map(|()| Bytes::new()).map_err(Into::into),
+        };
+        std::future::ready(Some(sent))
+    });
+    // Empty parts are left out: over HTTP/2 each would be kept.
+    let is_something = |part: &Result<Bytes, Problem>| std::future::ready(!part.as_ref().is_ok_and(Bytes::is_empty));
+    reqwest::Body::wrap_stream(inserted.filter(is_something))
 }
 
 struct PiecesBody(Pieces);

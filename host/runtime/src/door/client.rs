@@ -10,37 +10,64 @@ use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls_platform_verifier::Verifier;
 
-use super::address::CheckedResolver;
-use super::{Grant, Reach};
+use super::Reach;
+use super::resolver::{self, CheckedResolver, Names};
 use crate::HostLimits;
 use crate::refusal::Refusal;
 
-/// What all clients share: the cryptography, and the machine's root certificates, read once.
-pub(crate) struct Tls {
+/// What all clients share: the cryptography, the machine's root certificates, read once, and its names.
+pub(crate) struct Network {
     provider: Arc<CryptoProvider>,
+    roots: Roots,
     verifier: OnceLock<Result<Arc<Verifier>, String>>,
+    names: Names,
 }
 
-impl Tls {
+/// Who is trusted.
+enum Roots {
+    /// Whom the machine trusts.
+    OfTheMachine,
+    /// These, in tests of the door itself.
+    #[cfg(test)]
+    These(RootCertStore),
+}
+
+impl Network {
+    /// The machine's.
     pub(crate) fn new() -> Self {
-        Self { provider: Arc::new(rustls::crypto::ring::default_provider()), verifier: OnceLock::new() }
+        Self {
+            provider: Arc::new(rustls::crypto::ring::default_provider()),
+            roots: Roots::OfTheMachine,
+            verifier: OnceLock::new(),
+            names: resolver::of_the_machine(),
+        }
     }
 
-    fn config(&self, grant: &Grant) -> Result<ClientConfig, Refusal> {
+    /// One of a test's own.
+    #[cfg(test)]
+    pub(super) fn scripted(roots: RootCertStore, names: Names) -> Self {
+        Self { roots: Roots::These(roots), names, ..Self::new() }
+    }
+
+    /// The settings of one client, with TLS sessions of its own.
+    fn config(&self, needs_tls: bool) -> Result<ClientConfig, Refusal> {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| Refusal::new(format!("TLS cannot be set up: {error}")))?;
-        let mut config = if grant.needs_tls() {
-            let verifier = self.verifier().map_err(|error| {
-                Refusal::new(format!(
-                    "its origins need TLS, and this machine's root certificates cannot be read: {error}"
-                ))
-                .with_fix("install the ca-certificates package, or set SSL_CERT_FILE")
-            })?;
-            builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
-        } else {
+        let mut config = match &self.roots {
+            #[cfg(test)]
+            Roots::These(roots) => builder.with_root_certificates(roots.clone()).with_no_client_auth(),
+            Roots::OfTheMachine if needs_tls => {
+                let verifier = self.verifier().map_err(|error| {
+                    Refusal::new(format!(
+                        "its origins need TLS, and this machine's root certificates cannot be read: {error}"
+                    ))
+                    .with_fix("install the ca-certificates package, or set SSL_CERT_FILE")
+                })?;
+                builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+            }
             // Nothing is reached by TLS, so nothing is trusted.
-            builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
+            Roots::OfTheMachine => builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(config)
@@ -60,12 +87,11 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    pub(crate) fn new(tls: &Tls, grant: &Grant, limits: &HostLimits) -> Result<Self, Refusal> {
-        let config = tls.config(grant)?;
+    pub(crate) fn new(network: &Network, needs_tls: bool, limits: &HostLimits) -> Result<Self, Refusal> {
         let client = |reach| {
             Client::builder()
-                .tls_backend_preconfigured(config.clone())
-                .dns_resolver(CheckedResolver(reach))
+                .tls_backend_preconfigured(network.config(needs_tls)?)
+                .dns_resolver(CheckedResolver { names: Arc::clone(&network.names), reach })
                 // Proxies of the environment would connect for us to addresses that nobody checked.
                 .no_proxy()
                 // Each hop is authorised by the door.

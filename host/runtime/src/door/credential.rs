@@ -1,35 +1,44 @@
-//! Credentials: the operator's values in the forms that the manifest says. They are added at the door and nowhere else; what
-//! may be sent where is [`grant`](super::grant)'s business.
+//! Credentials: what the manifest says about each, with the operator's value of the moment. They are added at the door and
+//! nowhere else, only where the manifest ties them to; what may be sent at all is [`grant`](super::grant)'s business.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
+use reqwest::Request;
+use url::Url;
 
-use crate::manifest::Manifest;
+use super::json_insert::JsonInsert;
+use super::vault::Vault;
+use super::{DoorError, Origin};
+use crate::manifest::{CredentialWant, Injection, Manifest, Want};
 use crate::refusal::{Refusal, nearest};
 use crate::{PluginSettings, Secret};
-
-/// A header that is added at the door.
-#[derive(Clone, Debug)]
-pub(crate) struct Credential {
-    pub(crate) header: HeaderName,
-    /// Marked sensitive, so that nobody prints it.
-    pub(crate) value: HeaderValue,
-}
 
 /// The credentials of one plugin.
 #[derive(Clone, Debug)]
 pub(crate) struct Credentials {
-    by_name: BTreeMap<String, Credential>,
+    /// Those that the operator supplied.
+    by_name: BTreeMap<String, CredentialWant>,
+    /// The origins that the manifest names itself.
+    named: Vec<Origin>,
     /// Headers that the plugin must not set, and does not see.
     headers: Vec<HeaderName>,
     /// Those that the manifest requires and nobody supplied.
     missing: Vec<String>,
+    vault: Arc<Vault>,
+}
+
+/// A credential as it is put on one request.
+pub(super) enum Placed {
+    Header(HeaderName, HeaderValue),
+    Query(String, Secret),
+    Json(Vec<String>, Secret),
 }
 
 impl Credentials {
     /// Puts the manifest's wants and the operator's values together.
-    pub(super) fn new(manifest: &Manifest, settings: &PluginSettings) -> Result<Self, Refusal> {
+    pub(crate) fn new(manifest: &Manifest, settings: &PluginSettings, vault: Arc<Vault>) -> Result<Self, Refusal> {
         let id = &manifest.id;
         for name in settings.credentials.keys() {
             if !manifest.credentials.iter().any(|want| want.name == *name) {
@@ -38,28 +47,58 @@ impl Credentials {
                 return Err(Refusal::new(message));
             }
         }
-        let headers = manifest.credentials.iter().map(|want| want.header.clone()).collect();
-        let mut credentials = Self { by_name: BTreeMap::new(), headers, missing: Vec::new() };
+        let named = manifest.wants.iter().filter_map(|want| match want {
+            Want::Origin(origin) => Some(origin.clone()),
+            Want::OperatorNamed => None,
+        });
+        let headers = manifest.credentials.iter().filter_map(|want| want.injection.header().cloned());
+        let (named, headers) = (named.collect(), headers.collect());
+        let mut credentials = Self { by_name: BTreeMap::new(), named, headers, missing: Vec::new(), vault };
         for want in &manifest.credentials {
-            let value = settings.credentials.get(&want.name).map(Secret::expose).filter(|value| !value.is_empty());
+            let value = settings.credentials.get(&want.name).and_then(|_| credentials.vault.get(&want.name));
             let Some(value) = value else {
                 if want.is_required {
                     credentials.missing.push(want.name.clone());
                 }
                 continue;
             };
-            let mut value = HeaderValue::from_str(&format!("{}{value}", want.prefix)).map_err(|_| {
-                Refusal::new(format!("credential {:?} of plugin {id} has characters no header can hold", want.name))
-            })?;
-            value.set_sensitive(true);
-            credentials.by_name.insert(want.name.clone(), Credential { header: want.header.clone(), value });
+            match &want.injection {
+                Injection::ServiceAccount { .. } => drop(
+                    super::service_account::Key::read(value.expose())
+                        .map_err(|error| Refusal::new(format!("credential {:?} of plugin {id} {error}", want.name)))?,
+                ),
+                injection => drop(
+                    place(&want.name, injection, &value)
+                        .map_err(|error| Refusal::new(format!("plugin {id}: {error}")))?,
+                ),
+            }
+            credentials.by_name.insert(want.name.clone(), want.clone());
         }
         Ok(credentials)
     }
 
-    /// The credential of a name, if the operator supplied it.
-    pub(crate) fn get(&self, name: &str) -> Option<&Credential> {
-        self.by_name.get(name)
+    /// The names of those that the operator supplied.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
+        self.by_name.keys()
+    }
+
+    /// What the manifest says about a credential, if the operator supplied it and it may go to this address.
+    pub(super) fn lend(&self, name: &str, url: &Url) -> Result<(&Injection, Secret), DoorError> {
+        let unknown = || DoorError::Credential(name.to_owned());
+        let want = self.by_name.get(name).ok_or_else(unknown)?;
+        let origin = Origin::of(url).filter(|origin| self.is_tied(want, origin));
+        if origin.is_none() {
+            return Err(DoorError::Elsewhere { name: name.to_owned(), host: super::host_of(url) });
+        }
+        Ok((&want.injection, self.vault.get(name).ok_or_else(unknown)?))
+    }
+
+    fn is_tied(&self, want: &CredentialWant, origin: &Origin) -> bool {
+        want.origins.is_empty()
+            || want.origins.iter().any(|tied| match tied {
+                Want::Origin(tied) => tied == origin,
+                Want::OperatorNamed => !self.named.contains(origin),
+            })
     }
 
     /// Whether a header belongs to the door: the plugin neither sets nor sees it.
@@ -67,8 +106,85 @@ impl Credentials {
         self.headers.contains(name)
     }
 
+    /// Whether any of them is got by TLS.
+    pub(super) fn needs_tls(&self) -> bool {
+        self.by_name.values().any(|want| matches!(want.injection, Injection::ServiceAccount { .. }))
+    }
+
     /// The credentials that are required and not there.
     pub(crate) fn missing(&self) -> &[String] {
         &self.missing
+    }
+
+    /// Where the values are.
+    pub(crate) fn vault(&self) -> &Arc<Vault> {
+        &self.vault
+    }
+}
+
+/// Makes ready what is put on a request.
+pub(super) fn place(name: &str, injection: &Injection, value: &Secret) -> Result<Placed, DoorError> {
+    Ok(match injection {
+        Injection::Header { name: header, prefix } => header_of(name, header, &format!("{prefix}{}", value.expose()))?,
+        Injection::ServiceAccount { .. } => {
+            header_of(name, &http::header::AUTHORIZATION, &format!("Bearer {}", value.expose()))?
+        }
+        Injection::Query { name } => Placed::Query(name.clone(), value.clone()),
+        Injection::Json { pointer } => Placed::Json(pointer.clone(), value.clone()),
+    })
+}
+
+fn header_of(name: &str, header: &HeaderName, text: &str) -> Result<Placed, DoorError> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| DoorError::Unfit(name.to_owned()))?;
+    // Nobody prints it.
+    value.set_sensitive(true);
+    Ok(Placed::Header(header.clone(), value))
+}
+
+impl Placed {
+    /// Puts it into the head of a request.
+    pub(super) fn put(&self, request: &mut Request) {
+        match self {
+            Self::Header(name, value) => drop(request.headers_mut().insert(name.clone(), value.clone())),
+            Self::Query(name, secret) => put_query(request.url_mut(), name, secret),
+            Self::Json(..) => {}
+        }
+    }
+
+    /// What puts it into the body.
+    pub(super) fn insert(&self) -> Option<JsonInsert> {
+        match self {
+            Self::Json(pointer, secret) => Some(JsonInsert::new(pointer.clone(), secret.expose())),
+            Self::Header(..) | Self::Query(..) => None,
+        }
+    }
+}
+
+/// Sets a parameter; what the plugin wrote in its name is taken out, the rest stays as it was written.
+fn put_query(url: &mut Url, name: &str, secret: &Secret) {
+    let is_other = |part: &&str| url::form_urlencoded::parse(part.as_bytes()).all(|(key, _)| key != name);
+    let others: Vec<_> = url.query().unwrap_or_default().split('&').filter(is_other).map(str::to_owned).collect();
+    let others = others.join("&");
+    url.set_query((!others.is_empty()).then_some(&others));
+    url.query_pairs_mut().append_pair(name, secret.expose());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameter_replaces_what_the_plugin_wrote_in_its_name() {
+        let rows = [
+            ("https://a.com/", "https://a.com/?key=s%26+x"),
+            ("https://a.com/?b=%20c&d", "https://a.com/?b=%20c&d&key=s%26+x"),
+            ("https://a.com/?key=1&b=2&k%65y=3", "https://a.com/?b=2&key=s%26+x"),
+            ("https://a.com/?keys=1", "https://a.com/?keys=1&key=s%26+x"),
+        ];
+        for (before, after) in rows {
+            let mut url = Url::parse(before).unwrap();
+            put_query(&mut url, "key", &Secret::new("s& x"));
+            assert_eq!(url.as_str(), after);
+        }
     }
 }

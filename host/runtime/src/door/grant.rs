@@ -4,7 +4,6 @@ use http::Method;
 use url::Url;
 
 use super::Origin;
-use super::credential::Credentials;
 use crate::PluginSettings;
 use crate::manifest::{Manifest, Want};
 use crate::refusal::Refusal;
@@ -26,7 +25,6 @@ pub(crate) struct Grant {
     /// What the operator named, kept for the line to paste.
     named: Vec<String>,
     methods: Vec<Method>,
-    credentials: Credentials,
     /// Origins that the manifest wants and nobody granted.
     ungranted: Vec<String>,
 }
@@ -64,7 +62,6 @@ impl Grant {
             origins,
             named: settings.origins.clone(),
             methods: manifest.methods.clone(),
-            credentials: Credentials::new(manifest, settings)?,
         })
     }
 
@@ -91,9 +88,10 @@ impl Grant {
         Ok(*reach)
     }
 
-    /// The credentials.
-    pub(crate) fn credentials(&self) -> &Credentials {
-        &self.credentials
+    /// Where the connections to an address may end, if its origin is granted.
+    pub(crate) fn reach(&self, url: &Url) -> Option<Reach> {
+        let origin = Origin::of(url)?;
+        self.origins.iter().find(|(granted, _)| *granted == origin).map(|(_, reach)| *reach)
     }
 
     /// The origins that the manifest wants and the operator did not grant.

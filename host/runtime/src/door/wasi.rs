@@ -13,7 +13,8 @@ use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, Result, WasiBody, WasiHttpHooks,
 };
 
-use super::{Body, Door, DoorError, Incoming, Outgoing, TooLong, Visits, is_connection_header};
+use super::error::TooLong;
+use super::{Body, Door, DoorError, Incoming, Outgoing, Visits, is_connection_header};
 
 /// Names the credential of a `wasi:http` request.
 const CREDENTIAL: HeaderName = HeaderName::from_static("x-easel-credential");
@@ -126,7 +127,13 @@ fn explain(error: &DoorError) -> Error {
         DoorError::Requests(_) => Error::ConnectionLimitReached,
         DoorError::Redirects { .. } => Error::LoopDetected,
         DoorError::Connect { .. } => Error::ConnectionRefused,
-        DoorError::Broken { .. } => Error::HttpProtocolError,
-        DoorError::Header(_) | DoorError::Credential(_) => Error::InternalError(Some(error.to_string())),
+        DoorError::Broken { .. } | DoorError::Leak { .. } => Error::HttpProtocolError,
+        DoorError::Encoding { encoding, .. } => Error::HttpResponseContentCoding(Some(encoding.clone())),
+        DoorError::Header(_)
+        | DoorError::Credential(_)
+        | DoorError::Elsewhere { .. }
+        | DoorError::Unfit(_)
+        | DoorError::NoPlace(_)
+        | DoorError::Token { .. } => Error::InternalError(Some(error.to_string())),
     }
 }

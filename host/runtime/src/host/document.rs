@@ -107,8 +107,12 @@ impl fetch::HostDocument for State {
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::STANDARD;
+    use serde_json::Value;
+
     use super::*;
     use crate::host::BlobQuota;
+    use crate::random::Random;
 
     fn document(text: &str, quota: &BlobQuota) -> Document {
         let mut held = quota.open();
@@ -154,5 +158,64 @@ mod tests {
         let mut document = document(r#"["YWJjZGVmZ2hp"]"#, &quota);
         let Err(Failure::Value(error)) = document.take_base64("/0", quota.open()) else { panic!() };
         assert!(matches!(error.kind, ErrorKind::LimitExceeded));
+    }
+
+    /// Base64 as providers write it, and inside a JSON text.
+    fn written(random: &mut Random, bytes: &[u8]) -> String {
+        let mut text = STANDARD.encode(bytes);
+        if random.below(2) == 0 {
+            text = text.trim_end_matches('=').to_owned();
+        }
+        if random.below(3) == 0 {
+            text = format!("data:image/webp;base64,{text}");
+        } else if random.below(3) == 0 {
+            text = text.as_bytes().chunks(8).map(|line| format!("{}\r\n", String::from_utf8_lossy(line))).collect();
+        }
+        let quoted = serde_json::to_string(&text).unwrap();
+        match random.below(3) {
+            0 => quoted.replace('/', "\\/"),
+            1 => quoted.replace('A', "\\u0041").replace('+', "\\u002B"),
+            _ => quoted,
+        }
+    }
+
+    #[test]
+    fn any_picture_is_taken_out_of_any_document() {
+        let mut random = Random::new(5);
+        for _ in 0..3000 {
+            let length = 1 + random.below(100);
+            let bytes = random.bytes(length);
+            let name = ["b64", "é", "a/b", "~"][random.below(4)];
+            let (before, after) = (random.json(&["x", "y"], 3), random.json(&["x", "y"], 3));
+            let picture = written(&mut random, &bytes);
+            let (before, after) = (random.written(&before), random.written(&after));
+            let text = format!("[{before},{{\"n\":1, {}:{picture}}},{after}]", Value::from(name));
+            let quota = BlobQuota::new(100_000);
+            let mut document = document(&text, &quota);
+            let pointer = format!("/1/{}", name.replace('~', "~0").replace('/', "~1"));
+            let blob = document.take_base64(&pointer, quota.open()).ok().unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(&blob.bytes[..], bytes, "{text}");
+            let mut expected: Value = serde_json::from_str(&text).unwrap();
+            expected[1][name] = "".into();
+            assert_eq!(serde_json::from_str::<Value>(&document.text).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn any_text_is_base64_just_when_the_reference_says_so() {
+        let reference = GeneralPurpose::new(
+            &alphabet::STANDARD,
+            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+        );
+        let mut random = Random::new(6);
+        let letters = ["A", "z", "0", "+", "/", "=", "\n", " ", "-", "é"];
+        for _ in 0..20_000 {
+            let text: String = (0..1 + random.below(9)).map(|_| letters[random.below(letters.len())]).collect();
+            let plain: String = text.chars().filter(|letter| !letter.is_ascii_whitespace()).collect();
+            let quota = BlobQuota::new(1000);
+            let taken = document(&Value::from(text.as_str()).to_string(), &quota).take_base64("", quota.open());
+            let expected = reference.decode(&plain).ok();
+            assert_eq!(taken.ok().map(|blob| blob.bytes.to_vec()), expected, "{text:?}");
+        }
     }
 }

@@ -256,10 +256,18 @@ impl From<DoorError> for Failure {
     fn from(error: DoorError) -> Self {
         let kind = match error {
             DoorError::Denied(_) | DoorError::Address(_) => ErrorKind::NetworkDenied,
-            DoorError::Header(_) | DoorError::Credential(_) => ErrorKind::Internal,
+            DoorError::Elsewhere { .. } => ErrorKind::NetworkDenied,
+            DoorError::Header(_) | DoorError::Credential(_) | DoorError::Unfit(_) | DoorError::NoPlace(_) => {
+                ErrorKind::Internal
+            }
+            DoorError::Token { .. } => ErrorKind::Auth,
             DoorError::Requests(_) | DoorError::Length { .. } => ErrorKind::LimitExceeded,
             DoorError::Timeout { .. } => ErrorKind::Timeout,
-            DoorError::Redirects { .. } | DoorError::Connect { .. } | DoorError::Broken { .. } => ErrorKind::Upstream,
+            DoorError::Redirects { .. }
+            | DoorError::Leak { .. }
+            | DoorError::Encoding { .. }
+            | DoorError::Connect { .. }
+            | DoorError::Broken { .. } => ErrorKind::Upstream,
         };
         Self::new(kind, error.to_string())
     }

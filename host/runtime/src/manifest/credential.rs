@@ -1,49 +1,191 @@
-//! `[[credential]]`: the keys that a plugin names, and how each is put on a request. The plugin never holds one: the
-//! operator's value is added at the door.
+//! `[[credential]]`: the keys that a plugin names, how each is put on a request, and where it may go. The plugin never
+//! holds one: the operator's value is added at the door.
 
-use http::HeaderName;
+use http::{HeaderName, header};
 use serde::Deserialize;
 
-use super::{check_name, invalid};
+use super::network::check_want;
+use super::{Want, check_name, invalid};
 use crate::door::is_connection_header;
 use crate::refusal::Refusal;
+
+/// The longest JSON Pointer, in characters, and the most names in it.
+const MAX_POINTER: (usize, usize) = (256, 16);
 
 /// One `[[credential]]`.
 #[derive(Clone, Debug)]
 pub(crate) struct CredentialWant {
     pub(crate) name: String,
-    pub(crate) header: HeaderName,
-    pub(crate) prefix: String,
+    pub(crate) injection: Injection,
+    /// The origins that it may be sent to; with none named, every origin that is granted.
+    pub(crate) origins: Vec<Want>,
     pub(crate) is_required: bool,
+}
+
+/// How a credential is put on a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Injection {
+    /// As a header, after its prefix.
+    Header { name: HeaderName, prefix: String },
+    /// As a parameter of the query.
+    Query { name: String },
+    /// As a text in the JSON body, at the place of a JSON Pointer, its names unescaped.
+    Json { pointer: Vec<String> },
+    /// The credential is the key file of a service account (RFC 7523). What is sent is a bearer token of this scope,
+    /// which the host gets for it.
+    ServiceAccount { scope: String },
+}
+
+impl Injection {
+    /// The header that it goes into.
+    pub(crate) fn header(&self) -> Option<&HeaderName> {
+        match self {
+            Self::Header { name, .. } => Some(name),
+            Self::ServiceAccount { .. } => Some(&header::AUTHORIZATION),
+            Self::Query { .. } | Self::Json { .. } => None,
+        }
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawCredential {
     name: String,
-    header: String,
+    header: Option<String>,
+    prefix: Option<String>,
+    query: Option<String>,
+    json: Option<String>,
+    service_account: Option<String>,
     #[serde(default)]
-    prefix: String,
+    origins: Vec<String>,
     #[serde(default)]
     required: bool,
 }
 
-/// Checks each, and that no two have one name.
-pub(super) fn check(raw: Vec<RawCredential>) -> Result<Vec<CredentialWant>, Refusal> {
+/// Checks each, that no two have one name, and that each goes only where the plugin wants to go.
+pub(super) fn check(raw: Vec<RawCredential>, wants: &[Want]) -> Result<Vec<CredentialWant>, Refusal> {
     let mut credentials: Vec<CredentialWant> = Vec::new();
-    for RawCredential { name, header, prefix, required } in raw {
-        check_name("credential.name", &name, "abcdefghijklmnopqrstuvwxyz0123456789-_")?;
-        if credentials.iter().any(|known| known.name == name) {
-            return Err(Refusal::new(format!("credential {name:?} is there twice; names must differ")));
+    for raw in raw {
+        check_name("credential.name", &raw.name, "abcdefghijklmnopqrstuvwxyz0123456789-_")?;
+        if credentials.iter().any(|known| known.name == raw.name) {
+            return Err(Refusal::new(format!("credential {:?} is there twice; names must differ", raw.name)));
         }
-        let header = match HeaderName::from_bytes(header.as_bytes()) {
-            Ok(header) if !is_connection_header(&header) => header,
-            _ => return Err(invalid("credential.header", &header, "the name of a header such as \"authorization\"")),
-        };
-        if !prefix.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
-            return Err(invalid("credential.prefix", &prefix, "plain text such as \"Bearer \""));
+        let injection = check_injection(&raw)?;
+        let mut origins = Vec::new();
+        for origin in &raw.origins {
+            let want = check_want(origin)?;
+            if !wants.contains(&want) {
+                let right = "one of network.origins";
+                return Err(invalid(&format!("credential {:?}: origins", raw.name), origin, right));
+            }
+            origins.push(want);
         }
-        credentials.push(CredentialWant { name, header, prefix, is_required: required });
+        credentials.push(CredentialWant { name: raw.name, injection, origins, is_required: raw.required });
     }
     Ok(credentials)
+}
+
+fn check_injection(raw: &RawCredential) -> Result<Injection, Refusal> {
+    let RawCredential { name, header, prefix, query, json, service_account, .. } = raw;
+    if prefix.is_some() && header.is_none() {
+        return Err(Refusal::new(format!("credential {name:?} has a prefix, which only a header can have")));
+    }
+    match (header, query, json, service_account) {
+        (Some(header), None, None, None) => check_header(header, prefix.as_deref().unwrap_or_default()),
+        (None, Some(query), None, None) => check_query(query),
+        (None, None, Some(pointer), None) => check_pointer(pointer),
+        (None, None, None, Some(scope)) => check_scope(scope),
+        _ => Err(Refusal::new(format!(
+            "credential {name:?} must have exactly one of header, query, json and service_account"
+        ))),
+    }
+}
+
+fn check_header(header: &str, prefix: &str) -> Result<Injection, Refusal> {
+    let name = match HeaderName::from_bytes(header.as_bytes()) {
+        Ok(name) if !is_connection_header(&name) => name,
+        _ => return Err(invalid("credential.header", header, "the name of a header such as \"authorization\"")),
+    };
+    if !prefix.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+        return Err(invalid("credential.prefix", prefix, "plain text such as \"Bearer \""));
+    }
+    Ok(Injection::Header { name, prefix: prefix.to_owned() })
+}
+
+fn check_query(query: &str) -> Result<Injection, Refusal> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if query.is_empty() || query.len() > 64 || !query.bytes().all(is_plain) {
+        return Err(invalid("credential.query", query, "the plain name of a parameter such as \"key\""));
+    }
+    Ok(Injection::Query { name: query.to_owned() })
+}
+
+fn check_pointer(pointer: &str) -> Result<Injection, Refusal> {
+    let wrong = || invalid("credential.json", pointer, "a JSON Pointer such as \"/auth/key\"");
+    let (longest, most) = MAX_POINTER;
+    let names = pointer.strip_prefix('/').filter(|_| pointer.chars().count() <= longest).ok_or_else(wrong)?;
+    let names: Vec<_> = names.split('/').map(|name| name.replace("~1", "/").replace("~0", "~")).collect();
+    if names.len() > most || names.iter().any(String::is_empty) {
+        return Err(wrong());
+    }
+    Ok(Injection::Json { pointer: names })
+}
+
+fn check_scope(scope: &str) -> Result<Injection, Refusal> {
+    let is_plain = scope.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\');
+    if scope.trim().is_empty() || scope.len() > 1024 || !is_plain {
+        return Err(invalid("credential.service_account", scope, "the scope of the token, as the provider writes it"));
+    }
+    Ok(Injection::ServiceAccount { scope: scope.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Manifest;
+
+    const HEAD: &str = "[plugin]\nid = \"a\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.2\"\n\
+                        [network]\norigins = [\"https://a.com\", \"operator\"]\n[[credential]]\nname = \"k\"\n";
+
+    fn parse(tail: &str) -> Result<CredentialWant, String> {
+        let manifest = Manifest::parse(&format!("{HEAD}{tail}")).map_err(|error| error.to_string())?;
+        Ok(manifest.credentials.into_iter().next().unwrap())
+    }
+
+    #[test]
+    fn each_kind_is_read() {
+        let rows = [
+            ("header = \"X-Key\"", Injection::Header { name: HeaderName::from_static("x-key"), prefix: String::new() }),
+            ("query = \"key\"", Injection::Query { name: "key".into() }),
+            ("json = \"/a~1b/c~0\"", Injection::Json { pointer: vec!["a/b".into(), "c~".into()] }),
+            (
+                "service_account = \"https://s.example/all\"",
+                Injection::ServiceAccount { scope: "https://s.example/all".into() },
+            ),
+        ];
+        for (tail, expected) in rows {
+            assert_eq!(parse(tail).unwrap().injection, expected, "{tail}");
+        }
+        assert_eq!(parse("query = \"k\"\norigins = [\"https://a.com\", \"operator\"]").unwrap().origins.len(), 2);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let rows = [
+            ("", "exactly one of header, query, json and service_account"),
+            ("header = \"x\"\nquery = \"k\"", "exactly one of"),
+            ("query = \"k\"\nprefix = \"x\"", "which only a header can have"),
+            ("query = \"a b\"", "credential.query must be"),
+            ("query = \"\"", "credential.query must be"),
+            ("json = \"key\"", "credential.json must be a JSON Pointer"),
+            ("json = \"/\"", "credential.json must be a JSON Pointer"),
+            ("json = \"\"", "credential.json must be a JSON Pointer"),
+            ("service_account = \" \"", "credential.service_account must be the scope"),
+            ("header = \"x\"\norigins = [\"https://b.com\"]", "origins must be one of network.origins"),
+        ];
+        for (tail, expected) in rows {
+            let error = parse(tail).unwrap_err();
+            assert!(error.contains(expected), "{error:?} should contain {expected:?}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-pub(crate) use credential::CredentialWant;
+pub(crate) use credential::{CredentialWant, Injection};
 pub(crate) use limits::Wishes;
 pub(crate) use network::Want;
 
@@ -76,13 +76,15 @@ impl Manifest {
         check_name("plugin.id", &raw.plugin.id, "abcdefghijklmnopqrstuvwxyz0123456789-")?;
         let version = semver::Version::parse(&raw.plugin.version)
             .map_err(|_| invalid("plugin.version", &raw.plugin.version, "three numbers as in 0.1.0"))?;
+        let wants: Vec<_> =
+            raw.network.origins.iter().map(|origin| network::check_want(origin)).collect::<Result<_, _>>()?;
         Ok(Self {
             id: raw.plugin.id,
             version: version.to_string(),
             kind: check_kind(&raw.plugin.kind)?,
-            wants: raw.network.origins.iter().map(|origin| network::check_want(origin)).collect::<Result<_, _>>()?,
             methods: network::check_methods(raw.network.methods)?,
-            credentials: credential::check(raw.credential)?,
+            credentials: credential::check(raw.credential, &wants)?,
+            wants,
             limits: limits::check(&raw.limits)?,
             config: config::check(raw.config)?,
         })

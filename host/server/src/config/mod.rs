@@ -29,6 +29,7 @@ use url::Url;
 
 pub use environment::Environment;
 pub use error::ConfigError;
+pub(crate) use secret::text_of as secret_text;
 
 use crate::http::{AllowedOrigin, ImageAccess, Key};
 
@@ -291,4 +292,6 @@ pub struct Loaded {
     pub config: Config,
     /// What the operator should know about it: a plugin's credential that is not there, a variable nobody reads.
     pub notices: Vec<String>,
+    /// The files that it names as places of secrets.
+    pub secret_files: Vec<PathBuf>,
 }

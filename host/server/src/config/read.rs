@@ -64,7 +64,7 @@ pub(super) fn read(sources: &Sources, path: &Path, text: Option<&str>) -> Result
     root.finish()?;
     let asked = layers.asked();
     notices.extend(unread_variables(sources, &asked, layers.named()));
-    Ok((Loaded { config, notices }, asked))
+    Ok((Loaded { config, notices, secret_files: layers.files() }, asked))
 }
 
 fn listen(root: &mut Section, sources: &Sources, default: SocketAddr) -> Result<SocketAddr> {

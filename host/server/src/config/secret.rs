@@ -38,16 +38,24 @@ pub(super) fn read(parent: &Section, path: &str, node: &Node) -> Result<Found, C
             Some(value) => Found::Text(value.to_owned()),
             None => Found::Missing(format!("the environment variable {variable} is not set")),
         },
-        (None, Some(file)) => match read_file(Path::new(&file)) {
-            Ok(text) => Found::Text(text),
-            Err(why) => Found::Missing(format!("the secret file {file} {why}")),
-        },
+        (None, Some(file)) => {
+            parent.secret_file(Path::new(&file));
+            match read_file(Path::new(&file)) {
+                Ok(text) => Found::Text(text),
+                Err(why) => Found::Missing(format!("the secret file {file} {why}")),
+            }
+        }
         (Some(_), Some(_)) | (None, None) => {
             return Err(ConfigError::at(&node.origin, format!("{path} must have env or file")).with_hint(HINT));
         }
     };
     section.finish()?;
     Ok(found)
+}
+
+/// What a secret's file holds, if it holds something.
+pub(crate) fn text_of(path: &Path) -> Option<String> {
+    read_file(path).ok()
 }
 
 fn is_name(text: &str) -> bool {

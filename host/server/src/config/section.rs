@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::ConfigError;
@@ -26,6 +27,8 @@ pub(super) struct Layers {
     asked: RefCell<Vec<String>>,
     /// Every variable that the file names as the place of a secret.
     named: RefCell<Vec<String>>,
+    /// Every file that the config names as the place of a secret.
+    files: RefCell<Vec<PathBuf>>,
 }
 
 impl Layers {
@@ -41,6 +44,11 @@ impl Layers {
     /// The variables that the file names, known once it was read.
     pub(super) fn named(&self) -> Vec<String> {
         self.named.borrow().clone()
+    }
+
+    /// The files that hold secrets, known once it was read.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        self.files.borrow().clone()
     }
 
     fn find(&self, path: &str) -> Result<Option<Node>, ConfigError> {
@@ -129,6 +137,11 @@ impl Section {
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.layers.named.borrow_mut().push(name.to_owned());
         self.layers.environment.get(name)
+    }
+
+    /// Remembers a file as the place of a secret.
+    pub(super) fn secret_file(&self, path: &Path) {
+        self.layers.files.borrow_mut().push(path.to_owned());
     }
 
     /// The items of a list of tables, which only the file can set.

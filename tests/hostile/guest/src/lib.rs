@@ -5,6 +5,7 @@
 #![cfg(target_arch = "wasm32")]
 
 mod http;
+mod memory;
 mod resources;
 
 mod bindings {
@@ -74,6 +75,8 @@ impl Guest for Hostile {
             "fetch-event-pictures" => http::fetch_event_pictures(rest, progress)?,
             "partials" => partials(progress, rest),
             "wasi-http" => http::wasi_http(rest),
+            "search" => search(rest)?,
+            "say" => return Err(said(rest)),
             "until-unwanted" => until_unwanted(progress),
             "spin" => {
                 progress.stage("spinning");
@@ -85,6 +88,28 @@ impl Guest for Hostile {
         };
         picture_with(&answer)
     }
+}
+
+/// `search DISGUISED WAY METHOD URL ...`: sends a request, and then looks for a text in the memory.
+fn search(words: &[&str]) -> Result<String, PluginError> {
+    let (way, rest) = (words.get(1).copied().unwrap_or_default(), words.get(2..).unwrap_or_default());
+    let answer = match way {
+        "fetch" => http::fetch(rest),
+        "fetch-document" => http::fetch_document(rest),
+        _ => Ok(http::wasi_http(rest)),
+    };
+    let answer = answer.unwrap_or_else(|error| error.message);
+    let found = memory::occurrences(words.first().copied().unwrap_or_default());
+    Ok(format!("{found} in memory, {answer}"))
+}
+
+/// `say TEXT`: in the log, on both outputs and in an error.
+fn said(words: &[&str]) -> PluginError {
+    let text = words.join(" ");
+    host::log(bindings::easel::plugin::host::Level::Error, &text);
+    println!("{text}");
+    eprintln!("{text}");
+    PluginError { provider_code: Some(text.clone()), ..error(ErrorKind::Upstream, &text) }
 }
 
 /// What ends a call.
