@@ -24,6 +24,7 @@ mod admission;
 mod architecture;
 mod cases;
 mod command_line;
+mod credentials;
 mod dev;
 mod documents;
 mod openai_client;
