@@ -31,6 +31,7 @@ pub mod transformer {
             "easel:plugin/types@0.2.0": crate::bindings::adapter::easel::plugin::types,
             "easel:plugin/host@0.2.0": crate::bindings::adapter::easel::plugin::host,
             "easel:plugin/blobs@0.2.0": crate::bindings::adapter::easel::plugin::blobs,
+            "easel:plugin/pixels@0.2.0": crate::bindings::adapter::easel::plugin::pixels,
             "easel:plugin/images@0.2.0": crate::bindings::adapter::easel::plugin::images,
             "wasi:clocks/monotonic-clock@0.2.12": crate::bindings::adapter::wasi::clocks::monotonic_clock,
             "wasi:clocks/wall-clock@0.2.12": crate::bindings::adapter::wasi::clocks::wall_clock,

@@ -8,7 +8,7 @@ const PIECE: u32 = 64 * 1024;
 
 /// A byte string in the host that never changes.
 #[derive(Debug)]
-pub struct Blob(blobs::Blob);
+pub struct Blob(pub(crate) blobs::Blob);
 
 impl Blob {
     /// Copies bytes into the host.

@@ -2,6 +2,6 @@
 //! functions, so the helpers are written once.
 
 #[cfg(target_arch = "wasm32")]
-pub(crate) use crate::bindings::adapter::easel::plugin::{blobs, fetch, host};
+pub(crate) use crate::bindings::adapter::easel::plugin::{blobs, fetch, host, pixels};
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use crate::testing::stand_in::{blobs, fetch, host};
+pub(crate) use crate::testing::stand_in::{blobs, fetch, host, pixels};

@@ -21,6 +21,8 @@ use std::rc::Rc;
 
 #[path = "testing/events.rs"]
 mod events;
+#[path = "testing/pixels.rs"]
+pub(crate) mod pixels;
 #[path = "testing/stand_in.rs"]
 pub(crate) mod stand_in;
 

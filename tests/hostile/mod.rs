@@ -10,6 +10,7 @@ mod crashes;
 mod egress;
 mod exhaustion;
 mod lifecycle;
+mod pixels;
 mod secrets;
 mod streams;
 mod transformers;

@@ -12,6 +12,7 @@ wasmtime::component::bindgen!({
             import easel:plugin/types@0.2.0;
             import easel:plugin/host@0.2.0;
             import easel:plugin/blobs@0.2.0;
+            import easel:plugin/pixels@0.2.0;
             import easel:plugin/images@0.2.0;
             import easel:plugin/fetch@0.2.0;
             import easel:plugin/request-edit@0.2.0;
@@ -21,6 +22,7 @@ wasmtime::component::bindgen!({
     ",
     imports: {
         "easel:plugin/fetch": async | trappable,
+        "easel:plugin/pixels": async | trappable,
         default: trappable,
     },
     exports: { default: async },

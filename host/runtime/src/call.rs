@@ -19,7 +19,7 @@ use crate::bindings::easel::plugin::types::CallContext;
 use crate::budget::{CpuBudget, Metered};
 use crate::door::Visits;
 use crate::fault::{Breach, of_trap};
-use crate::host::BlobQuota;
+use crate::host::{BlobQuota, PixelWork};
 use crate::log::CallLog;
 use crate::plugin::Plugin;
 use crate::state::{CallState, State, new_store};
@@ -156,6 +156,11 @@ impl Plugin {
             credentials: Arc::clone(&self.credentials),
             visits: Arc::new(Visits::new(&request_id, trace_parent.as_ref())),
             blobs: BlobQuota::new(self.limits.blob_bytes),
+            pixels: PixelWork::new(
+                self.limits.picture_pixels,
+                self.limits.pixel_work,
+                Arc::clone(&self.shared.pixel_workers),
+            ),
             log: CallLog::new(Arc::clone(&self.id), request_id, &self.limits, Arc::clone(&self.vault)),
             limits: Arc::clone(&self.limits),
             deadline,

@@ -10,7 +10,7 @@ use wasmtime_wasi::p2::bindings::{cli, random};
 use wasmtime_wasi::random::WasiRandom;
 
 use crate::PluginKind;
-use crate::bindings::easel::plugin::{blobs, fetch, host, images, request_edit, types};
+use crate::bindings::easel::plugin::{blobs, fetch, host, images, pixels, request_edit, types};
 use crate::bindings::exports::easel::plugin::{backend, transform};
 use crate::contract::{self, CONTRACT};
 use crate::manifest::SECTION;
@@ -21,10 +21,11 @@ use crate::state::State;
 const STUBBED: [&str; 2] = ["wasi:filesystem/", "wasi:sockets/"];
 
 /// What both kinds may import.
-const SHARED: [&str; 9] = [
+const SHARED: [&str; 10] = [
     "easel:plugin/types@",
     "easel:plugin/host@",
     "easel:plugin/blobs@",
+    "easel:plugin/pixels@",
     "easel:plugin/images@",
     "wasi:io/",
     "wasi:clocks/monotonic-clock@",
@@ -108,6 +109,7 @@ impl Linkers {
         types::add_to_linker::<State, HasSelf<State>>(&mut shared, |state| state)?;
         host::add_to_linker::<State, HasSelf<State>>(&mut shared, |state| state)?;
         blobs::add_to_linker::<State, HasSelf<State>>(&mut shared, |state| state)?;
+        pixels::add_to_linker::<State, HasSelf<State>>(&mut shared, |state| state)?;
         images::add_to_linker::<State, HasSelf<State>>(&mut shared, |state| state)?;
         let mut adapter = shared.clone();
         fetch::add_to_linker::<State, HasSelf<State>>(&mut adapter, |state| state)?;

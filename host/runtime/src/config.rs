@@ -103,6 +103,12 @@ pub struct HostLimits {
     pub hostcall_bytes: usize,
     /// The blob bytes that one call may hold.
     pub blob_bytes: u64,
+    /// The pixels of one picture that a plugin has worked on, before and after.
+    pub picture_pixels: u64,
+    /// The pixels of all pictures that one call has worked on, before and after.
+    pub pixel_work: u64,
+    /// The pictures that are worked on at a time, over all plugins.
+    pub pixel_workers: usize,
     /// The log lines of one call, its standard output included.
     pub log_lines: u32,
     /// The longest log line; the rest is cut.
@@ -147,6 +153,9 @@ impl Default for HostLimits {
             resources: 1024,
             hostcall_bytes: 8 * MIB,
             blob_bytes: 256 << 20,
+            picture_pixels: 32 << 20,
+            pixel_work: 256 << 20,
+            pixel_workers: 2,
             log_lines: 256,
             log_line_bytes: 4096,
             requests: 256,

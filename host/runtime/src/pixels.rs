@@ -1,5 +1,6 @@
 //! What the host does to pictures that plugins bring: it reads their format and size from the bytes, and turns them into
-//! the format that was asked for where the provider gave another.
+//! the format that was asked for where the provider gave another. What plugins may ask for themselves (`host/pixels.rs`)
+//! is here as well: [`resize`] and [`mask`].
 
 use std::io::Cursor;
 
@@ -10,19 +11,45 @@ use image::codecs::png::PngEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{DynamicImage, ImageReader, Limits};
 
+mod mask;
+mod resize;
+
+pub(crate) use mask::{White, alpha_to_mask};
+pub(crate) use resize::{Fit, pixels_on_the_way, resize};
+
 /// The most memory that decoding one picture may take.
 const MAX_DECODED: u64 = 512 << 20;
 
 /// The quality of JPEG where nobody names one.
 const DEFAULT_QUALITY: u8 = 90;
 
+/// What stands in a picture's head. The sides may be longer than any that is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) format: ImageFormat,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+}
+
+impl Head {
+    /// Reads the head of a picture, and nothing behind it.
+    pub(crate) fn read(bytes: &Bytes) -> Result<Self, String> {
+        if bytes.is_empty() {
+            return Err("it is empty".to_owned());
+        }
+        let format = ImageFormat::sniff(bytes).ok_or("it is neither PNG nor JPEG nor WebP")?;
+        let (width, height) = file(bytes, format).into_dimensions().map_err(|error| error.to_string())?;
+        Ok(Self { format, width, height })
+    }
+
+    pub(crate) fn pixels(self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
+    }
+}
+
 /// Reads what a picture says about itself.
 pub(crate) fn inspect(bytes: Bytes) -> Result<Image, String> {
-    if bytes.is_empty() {
-        return Err("it is empty".to_owned());
-    }
-    let format = ImageFormat::sniff(&bytes).ok_or("it is neither PNG nor JPEG nor WebP")?;
-    let (width, height) = reader(&bytes, format).into_dimensions().map_err(|error| error.to_string())?;
+    let Head { format, width, height } = Head::read(&bytes)?;
     let size =
         Size::new(width, height).ok_or_else(|| format!("it is {width}x{height}; a side is 1 to {}", Size::MAX_SIDE))?;
     Ok(Image { bytes, format, size })
@@ -31,27 +58,43 @@ pub(crate) fn inspect(bytes: Bytes) -> Result<Image, String> {
 /// Makes the same picture in another format. `quality` is for JPEG, 0 to 100; transparency becomes white there. Takes
 /// tens of milliseconds: not for threads that serve.
 pub(crate) fn convert(picture: &Image, format: ImageFormat, quality: Option<u8>) -> Result<Image, String> {
-    let decoded = reader(&picture.bytes, picture.format).decode().map_err(|error| error.to_string())?;
-    let mut bytes = Vec::new();
-    let written = match format {
-        ImageFormat::Png => decoded.write_with_encoder(PngEncoder::new(&mut bytes)),
-        ImageFormat::Webp => eight_bits(decoded).write_with_encoder(WebPEncoder::new_lossless(&mut bytes)),
-        ImageFormat::Jpeg => {
-            let quality = quality.unwrap_or(DEFAULT_QUALITY).clamp(1, 100);
-            on_white(decoded).write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, quality))
-        }
-    };
-    written.map_err(|error| error.to_string())?;
+    let bytes = encode(decode(&picture.bytes, picture.format)?, format, quality)?;
     Ok(Image { bytes: bytes.into(), format, size: picture.size })
 }
 
-fn reader(bytes: &Bytes, format: ImageFormat) -> ImageReader<Cursor<Bytes>> {
+/// Decodes a picture. Who calls has looked at its head.
+pub(crate) fn decode(bytes: &Bytes, format: ImageFormat) -> Result<DynamicImage, String> {
+    reader(bytes, format).decode().map_err(|error| error.to_string())
+}
+
+/// Writes a picture's file.
+pub(crate) fn encode(picture: DynamicImage, format: ImageFormat, quality: Option<u8>) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let written = match format {
+        ImageFormat::Png => picture.write_with_encoder(PngEncoder::new(&mut bytes)),
+        ImageFormat::Webp => eight_bits(picture).write_with_encoder(WebPEncoder::new_lossless(&mut bytes)),
+        ImageFormat::Jpeg => {
+            let quality = quality.unwrap_or(DEFAULT_QUALITY).clamp(1, 100);
+            on_white(picture).write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, quality))
+        }
+    };
+    written.map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
+/// A picture's file, within the bounds of memory that decoders keep by themselves.
+fn file(bytes: &Bytes, format: ImageFormat) -> ImageReader<Cursor<Bytes>> {
     let format = match format {
         ImageFormat::Png => image::ImageFormat::Png,
         ImageFormat::Jpeg => image::ImageFormat::Jpeg,
         ImageFormat::Webp => image::ImageFormat::WebP,
     };
-    let mut reader = ImageReader::with_format(Cursor::new(bytes.clone()), format);
+    ImageReader::with_format(Cursor::new(bytes.clone()), format)
+}
+
+/// The same within ours.
+fn reader(bytes: &Bytes, format: ImageFormat) -> ImageReader<Cursor<Bytes>> {
+    let mut reader = file(bytes, format);
     let mut limits = Limits::default();
     limits.max_image_width = Some(Size::MAX_SIDE);
     limits.max_image_height = Some(Size::MAX_SIDE);

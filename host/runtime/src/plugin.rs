@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) io: Handle,
     /// One permit for each call that runs; closed when the runtime stops.
     pub(crate) calls: Arc<Semaphore>,
+    /// One permit for each picture that is worked on for a plugin.
+    pub(crate) pixel_workers: Arc<Semaphore>,
 }
 
 /// A component that is compiled and linked. Settings can change around it.

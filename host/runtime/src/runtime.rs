@@ -178,6 +178,7 @@ fn shared(limits: crate::HostLimits, cache: Option<Cache>, guests: Handle) -> Re
         linkers: Linkers::new(&engine).map_err(broken)?,
         ticker: Ticker::start(&engine).map_err(cannot_start)?,
         calls: Arc::new(Semaphore::new(limits.calls)),
+        pixel_workers: Arc::new(Semaphore::new(limits.pixel_workers)),
         engine,
         cache,
         limits,

@@ -15,7 +15,7 @@ use crate::HostLimits;
 use crate::budget::{CpuBudget, MemoryLimiter};
 use crate::door::{Door, Hooks, Visits};
 use crate::fault::Breach;
-use crate::host::BlobQuota;
+use crate::host::{BlobQuota, PixelWork};
 use crate::log::{CallLog, Output};
 
 /// The data of a store.
@@ -40,6 +40,7 @@ pub(crate) struct CallState {
     pub(crate) credentials: Arc<[String]>,
     pub(crate) visits: Arc<Visits>,
     pub(crate) blobs: BlobQuota,
+    pub(crate) pixels: PixelWork,
     pub(crate) log: Arc<CallLog>,
     pub(crate) deadline: Instant,
     pub(crate) cancellation: CancellationToken,

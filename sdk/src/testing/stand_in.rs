@@ -1,6 +1,8 @@
 //! The host's functions as [`raw`](crate::raw) needs them, on top of the script. Their shapes follow the generated
 //! bindings exactly, so the helpers above compile against either.
 
+pub(crate) use super::pixels;
+
 pub(crate) mod host {
     use super::super::SCRIPT;
 
@@ -58,8 +60,10 @@ pub(crate) mod blobs {
 
     #[derive(Debug)]
     pub(crate) struct Blob {
-        pub(super) media_type: String,
-        pub(super) bytes: Rc<[u8]>,
+        pub(crate) media_type: String,
+        pub(crate) bytes: Rc<[u8]>,
+        /// What the host would have made of a picture.
+        pub(crate) made: Option<crate::testing::pixels::PictureHead>,
     }
 
     impl Blob {
@@ -78,7 +82,7 @@ pub(crate) mod blobs {
         }
 
         pub(crate) fn share(&self) -> Self {
-            Self { media_type: self.media_type.clone(), bytes: Rc::clone(&self.bytes) }
+            Self { media_type: self.media_type.clone(), bytes: Rc::clone(&self.bytes), made: self.made.clone() }
         }
     }
 
@@ -99,7 +103,7 @@ pub(crate) mod blobs {
         }
 
         pub(crate) fn finish(this: Self) -> Blob {
-            Blob { media_type: this.media_type, bytes: this.bytes.into_inner().into() }
+            Blob { media_type: this.media_type, bytes: this.bytes.into_inner().into(), made: None }
         }
     }
 }
@@ -249,7 +253,7 @@ pub(crate) mod fetch {
         #[expect(clippy::unnecessary_wraps, reason = "the host's bodies can break off")]
         pub(crate) fn into_blob(this: Self) -> Result<Blob, PluginError> {
             let media_type = this.header("content-type").unwrap_or_default();
-            Ok(Blob { media_type, bytes: this.body.into_inner().into() })
+            Ok(Blob { media_type, bytes: this.body.into_inner().into(), made: None })
         }
 
         #[expect(clippy::needless_pass_by_value, reason = "the binding consumes the answer")]
@@ -287,7 +291,7 @@ pub(crate) mod fetch {
             let text = text.rsplit_once(";base64,").map_or(text.as_str(), |(_, data)| data);
             let bytes = decode_base64(text)
                 .ok_or_else(|| failure(ErrorKind::Upstream, format!("the text at {pointer} is not base64")))?;
-            Ok(Blob { media_type: String::new(), bytes: bytes.into() })
+            Ok(Blob { media_type: String::new(), bytes: bytes.into(), made: None })
         }
     }
 
@@ -308,7 +312,7 @@ pub(crate) mod fetch {
 use crate::ErrorKind;
 use crate::bindings::adapter::easel::plugin::types::PluginError;
 
-fn failure(kind: ErrorKind, message: String) -> PluginError {
+pub(crate) fn failure(kind: ErrorKind, message: String) -> PluginError {
     crate::Error::new(kind, message).into()
 }
 

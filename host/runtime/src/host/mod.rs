@@ -2,13 +2,14 @@
 //! then here; the compiler names what is missing.
 //!
 //! A function that cannot do what was asked gives an error value where the WIT has one, and else ends the call with a
-//! [`Breach`](crate::fault::Breach). Nothing here waits except `fetch`.
+//! [`Breach`](crate::fault::Breach). Nothing here waits except `fetch` and `pixels`.
 
 mod blobs;
 mod document;
 mod edits;
 mod fetch;
 mod images;
+mod pixels;
 mod progress;
 mod stream;
 
@@ -18,6 +19,7 @@ pub use document::Document;
 pub use edits::Edits;
 pub use fetch::Response;
 pub use images::{ImageRequest, ImageResult};
+pub(crate) use pixels::PixelWork;
 pub use progress::CallProgress;
 pub(crate) use progress::PartialQuota;
 

@@ -6,6 +6,7 @@
 
 mod http;
 mod memory;
+mod pictures;
 mod resources;
 
 mod bindings {
@@ -84,6 +85,7 @@ impl Guest for Hostile {
             }
             "std" => standard_library(rest.first().copied().unwrap_or("")),
             "count" => count().to_string(),
+            "pixels" => pictures::pixels(rest)?,
             other => resources::exhaust(other, rest).unwrap_or_else(|| Ok(misbehave(&prompt)))?,
         };
         picture_with(&answer)
