@@ -22,6 +22,7 @@ mod policy;
 mod progress;
 mod request;
 mod route;
+mod secret;
 mod snapshot;
 mod trace;
 mod transformer;
@@ -46,6 +47,7 @@ pub use request::{
     OnUnknown, OptionValue, ParamNames,
 };
 pub use route::Route;
+pub use secret::Secret;
 pub use snapshot::{OnFailure, Snapshot, Stage, UnknownModel, World};
 pub use trace::TraceParent;
 pub use transformer::{Transformer, Verdict};

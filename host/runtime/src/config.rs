@@ -3,11 +3,10 @@
 //! already, except what only a plugin's manifest can check (`manifest/`, `door/grant.rs`).
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
+pub use easel_core::Secret;
 use serde_json::{Map, Value};
 
 /// How the runtime is set up.
@@ -41,34 +40,6 @@ pub struct PluginSettings {
 impl Default for PluginSettings {
     fn default() -> Self {
         Self { is_enabled: true, origins: Vec::new(), config: Map::new(), credentials: BTreeMap::new() }
-    }
-}
-
-/// A text that is never shown: `Debug` and `Display` redact it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<str>);
-
-impl Secret {
-    /// Takes the text.
-    pub fn new(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text, for the one place that sends it.
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(redacted)")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("redacted")
     }
 }
 
@@ -169,16 +140,5 @@ impl Default for HostLimits {
             between_bytes: Duration::from_secs(60),
             exchange: Duration::from_secs(300),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Secret;
-
-    #[test]
-    fn secret_is_redacted_in_every_format() {
-        let secret = Secret::new("sk-very-secret");
-        assert_eq!(format!("{secret} {secret:?} {secret:#?}"), "redacted Secret(redacted) Secret(redacted)");
     }
 }

@@ -155,7 +155,7 @@ impl Look {
 /// What is remembered of a secret, if there is one: enough to see that it changed.
 fn remembered(file: &Path) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
-    secret_text(file)?.hash(&mut hasher);
+    secret_text(file)?.expose().hash(&mut hasher);
     Some(hasher.finish())
 }
 

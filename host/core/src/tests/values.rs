@@ -1,6 +1,6 @@
 //! The small values: how they are read, written and bounded.
 
-use crate::{ImageFormat, Money, RequestId, Size, TraceParent};
+use crate::{ImageFormat, Money, RequestId, Secret, Size, TraceParent};
 
 #[test]
 fn sizes_are_read_as_two_plain_numbers() {
@@ -134,4 +134,12 @@ fn money_is_written_exactly() {
 fn pictures_are_not_written_into_logs() {
     let image = super::fakes::made(77).image;
     assert_eq!(format!("{image:?}"), "Image(png, 1x1, 1 bytes)");
+}
+
+#[test]
+fn secret_is_redacted_in_every_format_and_given_out_only_when_asked() {
+    let secret = Secret::new("sk-very-secret");
+    assert_eq!(format!("{secret} {secret:?} {secret:#?}"), "[redacted] [redacted] [redacted]");
+    assert_eq!(format!("{secret:>40} {:?}", Some(&secret)), "[redacted] Some([redacted])");
+    assert_eq!(secret.expose(), "sk-very-secret");
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use easel_core::{Allowance, Delivery, OnFailure, UnknownModel};
+use easel_core::{Allowance, Delivery, OnFailure, Secret, UnknownModel};
 use easel_runtime::PluginSettings;
 use tracing_subscriber::EnvFilter;
 use url::Url;
@@ -21,7 +21,7 @@ use super::{
     Config, ConfigError, Demo, Device, Exposure, Images, Limits, Loaded, Log, LogFormat, Mode, Models, Sources,
     TransformerSettings,
 };
-use crate::http::{AllowedOrigin, ImageAccess, Key, Rank, Secret};
+use crate::http::{AllowedOrigin, ImageAccess, Key, Rank};
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
@@ -209,7 +209,7 @@ fn key(mut section: Section, node: &Node, path: &str) -> Result<Key> {
         return Err(error.with_hint(r#"add secret = { env = "NAME" } or { file = "path" }"#));
     };
     let secret = match secret::read(&section, &section.path_of("secret"), &place)? {
-        Found::Text(text) => Secret::new(text),
+        Found::Value(secret) => secret,
         // A server that quietly needed one key less would be an open one.
         Found::Missing(what) => {
             return Err(ConfigError::at(&place.origin, format!("key {name:?} has no value: {what}")));
@@ -298,7 +298,7 @@ fn plugin(mut section: Section, notices: &mut Vec<String>) -> Result<PluginSetti
     for (name, node) in named.rest() {
         let path = named.path_of(&name);
         match secret::read(&section, &path, &node)? {
-            Found::Text(text) => drop(credentials.insert(name, easel_runtime::Secret::new(text))),
+            Found::Value(secret) => drop(credentials.insert(name, secret)),
             // The plugin is then not ready and says so; the server and the other plugins are.
             Found::Missing(what) => notices.push(format!("{path} has no value: {what}")),
         }

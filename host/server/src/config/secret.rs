@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
+use easel_core::Secret;
+
 use super::ConfigError;
 use super::section::Section;
 use super::tree::{Node, Value};
@@ -15,7 +17,7 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 /// What a place held.
 pub(super) enum Found {
     /// The secret.
-    Text(String),
+    Value(Secret),
     /// The variable is not set, or the file is not there; what is missing, for the operator.
     Missing(String),
 }
@@ -35,13 +37,13 @@ pub(super) fn read(parent: &Section, path: &str, node: &Node) -> Result<Found, C
             return Err(ConfigError::at(&node.origin, message).with_hint(HINT));
         }
         (Some(variable), None) => match parent.variable(&variable) {
-            Some(value) => Found::Text(value.to_owned()),
+            Some(value) => Found::Value(Secret::new(value)),
             None => Found::Missing(format!("the environment variable {variable} is not set")),
         },
         (None, Some(file)) => {
             parent.secret_file(Path::new(&file));
             match read_file(Path::new(&file)) {
-                Ok(text) => Found::Text(text),
+                Ok(secret) => Found::Value(secret),
                 Err(why) => Found::Missing(format!("the secret file {file} {why}")),
             }
         }
@@ -54,7 +56,7 @@ pub(super) fn read(parent: &Section, path: &str, node: &Node) -> Result<Found, C
 }
 
 /// What a secret's file holds, if it holds something.
-pub(crate) fn text_of(path: &Path) -> Option<String> {
+pub(crate) fn text_of(path: &Path) -> Option<Secret> {
     read_file(path).ok()
 }
 
@@ -62,7 +64,7 @@ fn is_name(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-fn read_file(path: &Path) -> Result<String, String> {
+fn read_file(path: &Path) -> Result<Secret, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     let mut text = String::new();
     // One byte more than allowed, to see that there is more; what claims to be empty may be endless.
@@ -71,5 +73,5 @@ fn read_file(path: &Path) -> Result<String, String> {
         return Err(format!("has more than {MAX_FILE_BYTES} bytes"));
     }
     let text = text.trim_end_matches(['\r', '\n']);
-    if text.is_empty() { Err("is empty".to_owned()) } else { Ok(text.to_owned()) }
+    if text.is_empty() { Err("is empty".to_owned()) } else { Ok(Secret::new(text)) }
 }

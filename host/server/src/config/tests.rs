@@ -215,7 +215,7 @@ fn secret_files_are_read_without_their_line_end() {
     std::fs::write(&path, "from-a-file\n").unwrap();
     let text = format!("[[keys]]\nname = \"chat\"\nsecret = {{ file = {path:?} }}");
     let keys = load(&Sources::default(), &text).config.keys;
-    assert!(bool::from(keys[0].secret.matches("from-a-file")));
+    assert_eq!(keys[0].secret.expose(), "from-a-file");
     std::fs::write(&path, "\n").unwrap();
     let error = Sources::default().read(Path::new("easel.toml"), Some(&text)).unwrap_err().to_string();
     assert!(error.ends_with("is empty"), "{error}");

@@ -8,7 +8,8 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use easel_core::{Error, ErrorKind, Principal};
+use easel_core::{Error, ErrorKind, Principal, Secret};
+use subtle::{Choice, ConstantTimeEq};
 
 use super::{Front, ImageAccess, Rank, Settings};
 use crate::error::Failure;
@@ -63,7 +64,7 @@ fn identify(settings: &Settings, headers: &HeaderMap) -> Result<(Principal, Rank
     // Every key is compared with every candidate, also after a match, so that the time tells nothing.
     for key in &settings.keys {
         for candidate in candidates.iter().flatten() {
-            if bool::from(key.secret.matches(candidate)) {
+            if bool::from(matches(&key.secret, candidate)) {
                 found = Some(key);
             }
         }
@@ -78,6 +79,11 @@ fn identify(settings: &Settings, headers: &HeaderMap) -> Result<(Principal, Rank
     };
     let hint = "send the header Authorization: Bearer KEY, or X-API-Key: KEY";
     Err(Error::new(ErrorKind::Unauthenticated, message).with_hint(hint))
+}
+
+/// Compares without telling by its duration where the difference is. The length is not hidden.
+fn matches(secret: &Secret, candidate: &str) -> Choice {
+    secret.expose().as_bytes().ct_eq(candidate.as_bytes())
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

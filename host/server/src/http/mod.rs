@@ -48,7 +48,7 @@ use tower::ServiceBuilder;
 pub use body::read_json;
 pub use call::{Call, fallback_seed};
 pub use log::Served;
-pub use settings::{AllowedOrigin, ImageAccess, Key, Rank, Secret, Settings};
+pub use settings::{AllowedOrigin, ImageAccess, Key, Rank, Settings};
 
 use crate::dialect::DIALECTS;
 use crate::error::Failure;

@@ -1,14 +1,12 @@
 //! What the HTTP front needs of the config, as checked types. The config fills it (`config/`); a reload swaps it whole,
 //! so a request sees one or the other, never a mixture.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use easel_core::{Allowance, Delivery};
-use subtle::{Choice, ConstantTimeEq};
+use easel_core::{Allowance, Delivery, Secret};
 use url::Url;
 
 /// The settings of the HTTP front.
@@ -63,34 +61,6 @@ pub enum Rank {
     Caller,
     /// Also operates the server: its plugins and its metrics.
     Operator,
-}
-
-/// Text that must not be shown: it is redacted wherever it is formatted.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<str>);
-
-impl Secret {
-    /// Takes the text.
-    pub fn new(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
-    }
-
-    /// Compares without telling by its duration where the difference is. The length is not hidden.
-    pub fn matches(&self, candidate: &str) -> Choice {
-        self.0.as_bytes().ct_eq(candidate.as_bytes())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
 }
 
 /// A web origin, or all of them.

@@ -11,8 +11,8 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
 use easel_core::{
     Admission, Allowance, Backend, Context, Control, Determinism, Error, GenerationRequest, Image, ImageFormat, Job,
-    Made, ModelInfo, ModelOption, Money, Numbers, Output, Pipeline, Readiness, Result, Size, SizeRule, Snapshot, Task,
-    UnknownModel, Usage, World,
+    Made, ModelInfo, ModelOption, Money, Numbers, Output, Pipeline, Readiness, Result, Secret, Size, SizeRule, Snapshot,
+    Task, UnknownModel, Usage, World,
 };
 use easel_store::{Store, StoreConfig};
 use serde_json::Value;
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::http::{Front, ImageAccess, Key, Rank, Secret, Settings, router};
+use crate::http::{Front, ImageAccess, Key, Rank, Settings, router};
 use crate::plugins::Plugins;
 
 /// What the backend does with a job.
