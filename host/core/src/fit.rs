@@ -4,8 +4,8 @@
 use std::fmt::Display;
 
 use crate::{
-    Control, Determinism, Edit, Error, ErrorKind, GenerationRequest, ModelInfo, Note, NoteKind, Numbers, OnUnknown,
-    Result,
+    Control, Determinism, Edit, Error, ErrorKind, GenerationRequest, ImageFormat, ModelInfo, Note, NoteKind, Numbers,
+    OnUnknown, Result,
 };
 
 /// A request that the model can do as it stands, and what was changed to make it so.
@@ -137,15 +137,18 @@ impl Fit<'_> {
     }
 
     fn format(&mut self, request: &GenerationRequest) {
+        let names = request.names();
         let Some(default) = self.model.formats.first().copied() else { return };
-        match request.format {
-            None => self.edits.push(Edit::Format(Some(default))),
-            Some(format) if self.model.formats.contains(&format) => {}
-            Some(format) => {
-                let message = format!("model {} does not give {format}; the answer is {default}", self.model.id);
-                self.notes.push(Note::about(NoteKind::Replaced, request.names().format, message));
-                self.edits.push(Edit::Format(Some(default)));
-            }
+        let given = request.format.filter(|format| self.model.formats.contains(format)).unwrap_or(default);
+        if let Some(asked) = request.format.filter(|asked| *asked != given) {
+            let message = format!("model {} does not give {asked}; the answer is {given}", self.model.id);
+            self.notes.push(Note::about(NoteKind::Replaced, names.format, message));
+        }
+        self.edits.push(Edit::Format(Some(given)));
+        if request.compression.is_some() && given == ImageFormat::Png {
+            let message = format!("{} has no effect on {given}, which loses nothing", names.compression);
+            self.notes.push(Note::about(NoteKind::Ignored, names.compression, message));
+            self.edits.push(Edit::Compression(None));
         }
     }
 

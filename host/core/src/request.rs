@@ -186,6 +186,8 @@ pub enum Edit {
     Sampler(Option<String>),
     /// Replaces or removes the file format.
     Format(Option<ImageFormat>),
+    /// Replaces or removes the quality of a lossy format.
+    Compression(Option<u8>),
     /// Sets or removes one option.
     Option(String, Option<OptionValue>),
 }
@@ -204,6 +206,7 @@ impl Edit {
             Self::Guidance(_) => "guidance".into(),
             Self::Sampler(_) => "sampler".into(),
             Self::Format(_) => "format".into(),
+            Self::Compression(_) => "compression".into(),
             Self::Option(name, _) => format!("options.{name}").into(),
         }
     }
@@ -220,6 +223,7 @@ impl Edit {
             Self::Guidance(guidance) => draft.guidance = guidance,
             Self::Sampler(sampler) => draft.sampler = sampler,
             Self::Format(format) => draft.format = format,
+            Self::Compression(compression) => draft.compression = compression,
             Self::Option(name, Some(value)) => drop(draft.options.insert(name, value)),
             Self::Option(name, None) => drop(draft.options.remove(&name)),
         }

@@ -142,6 +142,7 @@ fn edits_are_named_by_our_words_and_never_by_their_values() {
         (Edit::Guidance(None), "guidance"),
         (Edit::Sampler(None), "sampler"),
         (Edit::Format(None), "format"),
+        (Edit::Compression(None), "compression"),
         (Edit::Option("tiling".to_owned(), Some(value)), "options.tiling"),
     ];
     for (edit, target) in rows {

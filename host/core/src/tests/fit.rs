@@ -171,6 +171,23 @@ fn format_that_the_model_does_not_give_is_replaced_by_its_default_with_a_note() 
 }
 
 #[test]
+fn compression_is_taken_out_and_noted_where_the_format_loses_nothing() {
+    let squeezed = |format| Draft { compression: Some(50), format, ..draft() };
+    let note = "compression has no effect on png, which loses nothing";
+    for format in [None, Some(ImageFormat::Png)] {
+        let fitted = fit(&model("brush"), squeezed(format)).unwrap();
+        assert_eq!(fitted.request.compression, None);
+        assert_eq!((fitted.notes[0].kind, fitted.notes[0].param.as_deref()), (NoteKind::Ignored, Some("compression")));
+        assert_eq!((fitted.notes[0].message.as_str(), fitted.notes.len()), (note, 1));
+    }
+    let replaced = fit(&model("brush"), squeezed(Some(ImageFormat::Webp))).unwrap();
+    assert_eq!(replaced.notes.last().map(|last| last.message.as_str()), Some(note), "what counts is what is given");
+
+    let jpeg = fit(&model("brush"), squeezed(Some(ImageFormat::Jpeg))).unwrap();
+    assert_eq!((jpeg.request.compression, jpeg.notes), (Some(50), Vec::new()));
+}
+
+#[test]
 fn options_are_taken_noted_or_refused_by_what_the_model_knows() {
     use OnUnknown::{Note, Refuse};
     let rows = [

@@ -1,9 +1,7 @@
 //! From the API's words to ours and back: pure mappings, no input or output.
 
 use axum::http::HeaderMap;
-use easel_core::{
-    Delivery, Draft, Error, Generation, GenerationRequest, ImageFormat, Note, NoteKind, OnUnknown, OptionValue, Usage,
-};
+use easel_core::{Delivery, Draft, Error, Generation, GenerationRequest, Note, OnUnknown, OptionValue, Usage};
 use serde_json::Value;
 use url::Url;
 
@@ -134,8 +132,7 @@ fn address(base: Option<&Url>, name: &str) -> String {
 pub(super) fn particulars(asked: &Asked, generation: &Generation) -> Particulars {
     let first = generation.images.first().map(|made| &made.image);
     let is_uniform = generation.images.iter().all(|made| Some(made.image.size) == first.map(|first| first.size));
-    let mut notes: Vec<_> = asked.notes.iter().chain(&generation.notes).cloned().collect();
-    notes.extend(idle_compression(asked.request.compression, first.map(|first| first.format)));
+    let notes: Vec<_> = asked.notes.iter().chain(&generation.notes).cloned().collect();
     Particulars {
         size: first.filter(|_| is_uniform).map(|first| first.size.to_string()),
         output_format: first.map(|first| first.format.name()),
@@ -144,14 +141,6 @@ pub(super) fn particulars(asked: &Asked, generation: &Generation) -> Particulars
         usage: tokens(&generation.usage),
         warnings: notes.into_iter().map(warning).collect(),
     }
-}
-
-fn idle_compression(compression: Option<u8>, format: Option<ImageFormat>) -> Option<Note> {
-    if compression.is_none() || format != Some(ImageFormat::Png) {
-        return None;
-    }
-    let message = "output_compression has no effect on png; ask for jpeg or webp";
-    Some(Note::about(NoteKind::Ignored, NAMES.compression, message))
 }
 
 /// A general field as it was sent, if nothing was said about it.
