@@ -1,9 +1,10 @@
 //! What the log says about a request, and what it never says.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use easel_core::{Error, ErrorKind};
+use tracing::Dispatch;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::house::{Ask, Behaviour, House};
@@ -30,8 +31,15 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
+/// A second subscriber, which stays. While there is only one, tracing asks just the thread that first comes by a line of
+/// the log whether anybody wants it; that is another test's thread at times, which has no subscriber and says never.
+static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| {
+    Dispatch::new(tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(io::sink).finish())
+});
+
 /// Runs one request and returns the lines of this crate that it left.
 async fn lines(house: &House, ask: Ask) -> Vec<String> {
+    LazyLock::force(&ANOTHER);
     let lines = Lines::default();
     let subscriber = tracing_subscriber::fmt().json().with_max_level(tracing::Level::DEBUG).with_writer(lines.clone());
     let guard = tracing::subscriber::set_default(subscriber.finish());
