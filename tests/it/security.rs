@@ -17,10 +17,15 @@ secret = { file = "{folder}/small.key" }
 max_images = 1
 max_pixels = 4096
 models = ["stub"]
+[[keys]]
+name = "nothing"
+secret = { file = "{folder}/nothing.key" }
+models = ["gone"]
 "#;
 
 async fn keyed(more: &str) -> Server {
-    let files: [(&str, &[u8]); 2] = [("chat.key", b"sesame-open\n"), ("small.key", b"sesame-a-little")];
+    let files: [(&str, &[u8]); 3] =
+        [("chat.key", b"sesame-open\n"), ("small.key", b"sesame-a-little"), ("nothing.key", b"sesame-shut")];
     Server::start_with(&format!("{more}\n{KEYED}"), &files).await
 }
 
@@ -97,7 +102,8 @@ async fn key_with_bounds_may_ask_within_them_only() {
         (json!({ "prompt": "a cat", "size": "64x64" }), None),
         (json!({ "prompt": "a cat", "size": "64x64", "n": 2 }), Some("n")),
         (json!({ "prompt": "a cat", "size": "64x72" }), Some("size")),
-        (json!({ "prompt": "a cat", "size": "64x64", "model": "unheard-of" }), Some("model")),
+        (json!({ "prompt": "a cat", "size": "64x64", "model": "stub/stub" }), None),
+        (json!({ "prompt": "a cat", "size": "64x64", "model": "other" }), None),
     ];
     for (body, param) in rows {
         let answer = caller.generate(&body).await;
@@ -114,7 +120,15 @@ async fn key_with_bounds_may_ask_within_them_only() {
         }
     }
     let listed = caller.get("/v1/models").await.expect(200).json();
-    assert_eq!(listed["data"].as_array().map(Vec::len), Some(1), "only what may be named is listed: {listed}");
+    assert_eq!(listed["data"].as_array().map(Vec::len), Some(2), "the model and its other name: {listed}");
+
+    let caller = server.client().with_key("sesame-shut");
+    for model in [json!(null), json!("stub"), json!("stub/stub"), json!("other"), json!("unheard-of")] {
+        let answer = caller.generate(&json!({ "prompt": "a cat", "model": model })).await.expect(403);
+        assert_eq!(answer.json()["error"]["param"], "model");
+    }
+    let listed = caller.get("/v1/models").await.expect(200).json();
+    assert_eq!(listed["data"], json!([]), "only what may be used is listed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! The walk: the one function a request passes through.
 //!
 //! ```text
-//! policy → snapshot → before → policy again → resolve → admit → generate → after → keep
+//! snapshot → policy → before → policy again → resolve → admit → generate → after → keep
 //! ```
 //!
 //! It knows no dialect and no backend by name, reads no clock zone, environment or global, and queues nothing. A
@@ -71,8 +71,8 @@ impl Pipeline {
         let begun = Instant::now();
         let allowance = &context.principal.allowance;
 
-        allowance.check(&request)?;
         let snapshot = self.world.snapshot();
+        allowance.check(&snapshot, &request)?;
         let mut notes = Vec::new();
         let request = match before(context, &snapshot, request, &mut notes).await? {
             Entry::Go(request) => request,
@@ -83,15 +83,15 @@ impl Pipeline {
                     .await;
             }
         };
-        allowance.check(&request)?;
+        allowance.check(&snapshot, &request)?;
 
         let route = snapshot.route(&request)?;
         let route = chosen.get_or_init(|| route);
-        allowance.check_model(request.names().model, &route.model.id)?;
+        allowance.check_model(&snapshot, request.names().model, route.backend.id(), &route.model.id)?;
         notes.extend(route.note.clone());
         let Fitted { request, notes: fitting } = route.model.fit(&request, context.fallback_seed)?;
         notes.extend(fitting);
-        allowance.check(&request)?;
+        allowance.check(&snapshot, &request)?;
 
         ready(route.backend.as_ref())?;
         let permit = self.admission.admit(route.backend.id())?;

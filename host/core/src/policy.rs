@@ -1,10 +1,13 @@
 //! Who asks, and what they may ask. Checked before the transformers and again after them, so that a transformer cannot
 //! widen what was allowed.
+//!
+//! What counts of a model is the model itself, not the word it was asked by: an alias of an allowed model is allowed, and
+//! so is `backend/model`; one that stands for another model is not.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::{Error, ErrorKind, GenerationRequest, Result};
+use crate::{Error, ErrorKind, GenerationRequest, Result, Snapshot};
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -29,16 +32,18 @@ pub struct Allowance {
     pub max_count: Option<u32>,
     /// The most pixels of one picture.
     pub max_pixels: Option<u64>,
-    /// The only models that may be named; `None` allows all.
+    /// The only models that may be used, each an id, which allows it on every backend that has it, `backend/id`, or an
+    /// alias; `None` allows all.
     pub models: Option<BTreeSet<String>>,
 }
 
 impl Allowance {
-    /// Tells whether a request stays within the allowance.
+    /// Tells whether a request stays within the allowance, as far as it says what it wants. A name that nobody has is no
+    /// model: what takes its place is checked once it is chosen, with [`Allowance::check_model`].
     ///
     /// # Errors
     /// `Forbidden`, naming the parameter and its bound.
-    pub fn check(&self, request: &GenerationRequest) -> Result<()> {
+    pub fn check(&self, snapshot: &Snapshot, request: &GenerationRequest) -> Result<()> {
         let names = request.names();
         if let Some(most) = self.max_count
             && request.count > most
@@ -50,24 +55,32 @@ impl Allowance {
         {
             return Err(forbidden(names.size, format!("this key may ask for at most {most} pixels, {size} has more")));
         }
-        if let Some(model) = &request.model {
-            self.check_model(names.model, model)?;
+        if self.models.is_some()
+            && let Some((backend, model)) = snapshot.named(request)
+        {
+            self.check_model(snapshot, names.model, backend.id(), &model.id)?;
         }
         Ok(())
     }
 
-    /// Tells whether a model may be used, also one that the server chose.
+    /// Tells whether the model that was chosen may be used. `param` is the caller's word for it.
     ///
     /// # Errors
     /// `Forbidden`, listing the models that may be.
-    pub fn check_model(&self, param: &'static str, model: &str) -> Result<()> {
+    pub fn check_model(&self, snapshot: &Snapshot, param: &'static str, backend: &str, model: &str) -> Result<()> {
         match &self.models {
-            Some(models) if !models.contains(model) => {
+            Some(models) if !self.allows_model(snapshot, backend, model) => {
                 let models: Vec<_> = models.iter().map(String::as_str).collect();
-                Err(forbidden(param, format!("this key may use only these models: {}", models.join(", "))))
+                let message = format!("this key may use only these models: {}", models.join(", "));
+                Err(forbidden(param, message))
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Whether a model of a backend may be used.
+    pub fn allows_model(&self, snapshot: &Snapshot, backend: &str, model: &str) -> bool {
+        self.models.as_ref().is_none_or(|models| models.iter().any(|name| snapshot.is_name_of(name, backend, model)))
     }
 }
 

@@ -52,10 +52,37 @@ fn requests_go_where_they_ask_to() {
 
 #[test]
 fn default_model_is_the_configured_one() {
-    for (default, place) in [("pencil", "attic/pencil"), ("attic/shared", "attic/shared"), ("gone", "studio/brush")] {
+    let rows = [("pencil", "attic/pencil"), ("attic/shared", "attic/shared"), ("exact", "attic/shared")];
+    for (default, place) in rows {
         let world = Snapshot { default_model: Some(default.to_owned()), ..world() };
-        assert_eq!(routed(&world, None, None).unwrap().0, place);
+        assert_eq!(routed(&world, None, None).unwrap(), (place.to_owned(), "default model", false));
+        assert_eq!(world.missing_default(), None);
     }
+}
+
+#[test]
+fn default_model_that_nobody_has_is_replaced_with_a_note_where_models_are_lenient() {
+    let world = Snapshot { default_model: Some("gone".to_owned()), ..world() };
+    let route = world.route(&checked(draft(None, None))).unwrap();
+    let note = route.note.expect("it is told");
+    assert_eq!((note.kind, note.param.as_deref()), (NoteKind::Replaced, Some("model")));
+    assert_eq!(note.message, "the default model \"gone\" is not here now; brush took its place");
+    assert_eq!(route.reason, "default model not here, first one used");
+    assert_eq!(world.missing_default(), Some("gone"));
+
+    // Who names a backend or a model was not promised the default.
+    assert!(!routed(&world, Some("attic"), None).unwrap().2);
+    assert!(!routed(&world, None, Some("pencil")).unwrap().2);
+}
+
+#[test]
+fn default_model_that_nobody_has_is_not_ready_where_models_are_strict() {
+    let default_model = Some("gone".to_owned());
+    let world = Snapshot { default_model, unknown_model: UnknownModel::Refuse, ..world() };
+    let error = routed(&world, None, None).unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::NotReady, "the default model \"gone\" is not here now"));
+    assert_eq!(error.retry_after().map(|after| after.as_secs()), Some(30));
+    assert_eq!(routed(&world, Some("attic"), None).unwrap().0, "attic/pencil");
 }
 
 #[test]

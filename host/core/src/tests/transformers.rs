@@ -22,6 +22,7 @@ fn house(stages: Vec<Stage>) -> (House, Arc<FakeBackend>) {
     let backend = Arc::new(FakeBackend::new("studio", &[model("brush"), model("pencil")]));
     let mut world = world_of(vec![Arc::clone(&backend)]);
     world.stages = stages;
+    world.aliases = [("lead".to_owned(), "pencil".to_owned())].into();
     (House::new(world), backend)
 }
 
@@ -55,6 +56,7 @@ async fn every_edit_reaches_the_backend() {
         Edit::Guidance(Some(3.0)),
         Edit::Sampler(Some("ddim".to_owned())),
         Edit::Format(Some(crate::ImageFormat::Jpeg)),
+        Edit::Compression(Some(80)),
         Edit::Option("tiling".to_owned(), Some(option.clone())),
     ];
     let (house, backend) = house(vec![edits(move |_| all.clone()).stage(OnFailure::Closed)]);
@@ -72,6 +74,7 @@ async fn every_edit_reaches_the_backend() {
         guidance: Some(3.0),
         sampler: Some("ddim".to_owned()),
         format: Some(crate::ImageFormat::Jpeg),
+        compression: Some(80),
         options: [("tiling".to_owned(), option)].into(),
         ..Draft::new("a dog")
     };
@@ -100,7 +103,8 @@ async fn widened(allowance: Allowance, edit: Edit) -> Error {
     let (house, backend) = house(vec![edits(move |_| vec![edit.clone()]).stage(OnFailure::Open)]);
     let request = checked(Draft { size: Some(size(64, 64)), model: Some("brush".to_owned()), ..Draft::new("a cat") });
     let context = allowed(allowance);
-    context.principal.allowance.check(&request).expect("the caller's own request is allowed");
+    let snapshot = house.pipeline.world().snapshot();
+    context.principal.allowance.check(&snapshot, &request).expect("the caller's own request is allowed");
     let error = house.pipeline.run(&context, request).await.unwrap_err();
     assert!(backend.seen().is_empty());
     error
@@ -132,7 +136,7 @@ async fn transformer_cannot_widen_the_allowed_count() {
 #[tokio::test(start_paused = true)]
 async fn transformer_cannot_choose_a_model_that_the_key_may_not_use() {
     let brush_only = || Allowance { models: Some(["brush".to_owned()].into()), ..Allowance::default() };
-    for model in ["pencil", "studio/pencil", "unheard-of"] {
+    for model in ["pencil", "studio/pencil", "lead"] {
         let error = widened(brush_only(), Edit::Model(Some(model.to_owned()))).await;
         assert_eq!((error.kind(), error.param()), (ErrorKind::Forbidden, Some("model")), "{model}");
     }

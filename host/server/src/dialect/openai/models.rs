@@ -1,5 +1,6 @@
 //! The addresses under `/v1/models`: which models a caller can name, aliases first.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -78,30 +79,32 @@ enum Sizes {
     Range { default: Option<String>, least_side: u32, most_side: u32, multiple: u32, max_pixels: u64 },
 }
 
-/// What the caller may name, under the name that reaches it: aliases, then models in routing order. Of two models with
-/// one id, the second is listed as `backend/id`.
+/// What the caller may name, under the name that reaches it: aliases, then models in routing order. A model whose id
+/// reaches another one, or is an alias, is listed as `backend/id`.
 fn models(front: &Front, allowance: &Allowance) -> Vec<Model> {
     let snapshot = front.pipeline.world().snapshot();
     let mut plain: Vec<Model> = Vec::new();
+    let mut taken: BTreeSet<_> = snapshot.aliases.keys().cloned().collect();
     for (backend, model) in snapshot.models() {
-        if allowance.check_model("model", &model.id).is_err() {
+        let is_reached = taken.insert(model.id.clone());
+        if !allowance.allows_model(&snapshot, backend.id(), &model.id) {
             continue;
         }
         let mut listed = describe(backend.as_ref(), &model, front.started());
-        if plain.iter().any(|earlier| earlier.id == listed.id) {
+        if !is_reached {
             listed.id.clone_from(&listed.qualified_id);
         }
         plain.push(listed);
     }
-    let mut all = aliases(&snapshot, &plain, allowance);
+    let mut all = aliases(&snapshot, &plain);
     all.extend(plain);
     all
 }
 
-fn aliases(snapshot: &Snapshot, plain: &[Model], allowance: &Allowance) -> Vec<Model> {
+fn aliases(snapshot: &Snapshot, plain: &[Model]) -> Vec<Model> {
     let meant = |target: &String| plain.iter().find(|model| model.id == *target || model.qualified_id == *target);
-    let usable = snapshot.aliases.iter().filter(|(alias, _)| allowance.check_model("model", alias).is_ok());
-    usable
+    let aliases = snapshot.aliases.iter();
+    aliases
         .filter_map(|(alias, target)| {
             let model = meant(target)?;
             let alias_of = Some(model.id.clone());

@@ -399,16 +399,21 @@ async fn one_model_is_found_by_every_name_it_has() {
 
 #[tokio::test]
 async fn a_key_sees_and_uses_the_models_it_may() {
-    let allowance = Allowance { models: Some(["shapes".to_owned()].into()), max_count: Some(2), max_pixels: None };
+    let models = ["engine/shapes", "cheap"].map(str::to_owned).into();
+    let allowance = Allowance { models: Some(models), max_count: Some(2), max_pixels: None };
     let narrow = Key { allowance: allowance.into(), ..key("narrow", "sk-narrow") };
     let settings = Settings { keys: vec![narrow], ..settings() };
     let house = House::with(settings, UnknownModel::UseDefault, Disk::Good).await;
     let keyed = |ask: Ask| ask.header("authorization", "Bearer sk-narrow");
-    assert_eq!(ids(&house, keyed(Ask::get("/v1/models"))).await, ["shapes"]);
+    // `tiny` would reach the engine's, which this key may not use.
+    assert_eq!(ids(&house, keyed(Ask::get("/v1/models"))).await, ["cheap", "shapes", "cloud/tiny"]);
     let rows = [
         (r#"{"prompt":"p","n":2}"#, 200, Value::Null),
         (r#"{"prompt":"p","n":3}"#, 403, json!("n")),
+        (r#"{"prompt":"p","model":"shapes"}"#, 200, Value::Null),
+        (r#"{"prompt":"p","model":"cloud/tiny"}"#, 200, Value::Null),
         (r#"{"prompt":"p","model":"tiny"}"#, 403, json!("model")),
+        (r#"{"prompt":"p","model":"best"}"#, 403, json!("model")),
     ];
     for (body, status, param) in rows {
         let answer = house.ask(keyed(Ask::post("/v1/images/generations", body))).await;
