@@ -22,7 +22,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use easel_core::{
     Admission, Backend, Context, Error, ErrorKind, Keeper, Pipeline, Principal, Progress, RequestId, Snapshot, Stage,
-    World,
+    UnknownModel, World,
 };
 use easel_engine::{DeviceChoice, Engine, EngineOptions, StubBackend};
 use easel_runtime::{HostLimits, PluginStatus, Runtime, RuntimeConfig};
@@ -34,7 +34,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use error::StartError;
 
-use crate::config::{Config, ConfigError, Demo, Device, Mode, Sources, TransformerSettings};
+use crate::config::{Config, ConfigError, Demo, Device, Mode, Models, Sources, TransformerSettings};
 use crate::http::{self, Front, Settings};
 use crate::plugins::Plugins;
 use crate::reload::{self, Watched};
@@ -88,20 +88,23 @@ impl House {
     /// Starts the native backend, then the plugins; what is ready serves at once.
     ///
     /// # Errors
-    /// A part that cannot start at all. Single models or plugins that cannot be used are none: the log and their status
-    /// tell why.
+    /// A part that cannot start at all, or a default model that cannot be there. Single models or plugins that cannot be
+    /// used are none: the log and their status tell why.
     pub async fn furnish(self: &Arc<Self>) -> Result<(), StartError> {
         let config = self.config.load_full();
         let native = {
             let config = Arc::clone(&config);
             tokio::task::spawn_blocking(move || native_backend(&config)).await??
         };
+        if self.is_lasting {
+            check_default_model(native.as_ref(), &config)?;
+        }
         self.native.get_or_init(|| native);
         self.compose();
         if self.is_lasting || config.plugins_folder.is_dir() {
             self.start_plugins(&config).await?;
         }
-        self.check_default_model();
+        self.tell_missing_default();
         Ok(())
     }
 
@@ -168,7 +171,7 @@ impl House {
         }
         self.config.store(Arc::new(config));
         self.compose();
-        self.check_default_model();
+        self.tell_missing_default();
     }
 
     /// Makes the snapshot that the config and the parts of the moment amount to, and swaps it in.
@@ -202,20 +205,33 @@ impl House {
         });
     }
 
-    /// A default that nobody has is replaced by the first model, which the operator should know.
-    fn check_default_model(&self) {
+    /// A plugin may still bring it; until then requests and `/readyz` tell of it, and here the operator is told.
+    fn tell_missing_default(&self) {
         let config = self.config.load();
-        let Some(default) = &config.models.default else { return };
-        let is_there = self
-            .world
-            .snapshot()
-            .models()
-            .iter()
-            .any(|(backend, model)| *default == model.id || *default == format!("{}/{}", backend.id(), model.id));
-        if !is_there {
-            tracing::warn!(model = default, "models.default is not here; the first model takes its place");
+        if let Some(default) = self.world.snapshot().missing_default() {
+            let strict = config.models.unknown == UnknownModel::Refuse;
+            tracing::warn!(model = default, strict, "models.default is not here");
         }
     }
+}
+
+/// Refuses a default that names a model of the native backend, which it does not have: no plugin can bring that.
+fn check_default_model(native: &dyn Backend, config: &Config) -> Result<(), ConfigError> {
+    let Models { default: Some(default), aliases, .. } = &config.models else { return Ok(()) };
+    let meant = aliases.get(default).unwrap_or(default);
+    let named = meant.strip_prefix(native.id()).and_then(|rest| rest.strip_prefix('/'));
+    let models = native.models();
+    if named.is_none_or(|named| models.iter().any(|model| model.id == named)) {
+        return Ok(());
+    }
+    let error = ConfigError::general(format!("models.default names {meant:?}, which is not here"));
+    Err(error.with_hint(match models.as_slice() {
+        [] => format!("there is no model in {}", config.models_folder().display()),
+        models => {
+            let known: Vec<_> = models.iter().map(|model| format!("{}/{}", native.id(), model.id)).collect();
+            format!("it can be {}", known.join(", "))
+        }
+    }))
 }
 
 fn native_backend(config: &Config) -> Result<Arc<dyn Backend>, Error> {
@@ -358,10 +374,14 @@ impl Reloader {
     /// Takes another config; what only a restart can change is told in the log and stays as it is.
     ///
     /// # Errors
-    /// The config would serve other machines without any key; then nothing has changed.
+    /// The config would serve other machines without any key, or names a default model that cannot be there; then
+    /// nothing has changed.
     pub fn apply(&self, config: Config) -> Result<(), ConfigError> {
         // What counts is where the server really listens.
         Config { listen: self.address, ..config.clone() }.check_exposure()?;
+        if let Some(native) = self.house.native.get() {
+            check_default_model(native.as_ref(), &config)?;
+        }
         let kept = reload::needs_restart(&self.house.config.load(), &config);
         if !kept.is_empty() {
             tracing::warn!(keys = kept.join(", "), "these changes of the config count after a restart");

@@ -77,6 +77,37 @@ async fn a_running_server_is_not_opened_to_everybody_by_a_reload() {
     assert!(app.reloader().apply(tame).is_err());
 }
 
+#[tokio::test]
+async fn a_default_model_that_cannot_come_is_refused_at_the_start_and_by_a_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, plugins_folder) = (folder.path().join("data"), folder.path().join("plugins"));
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let with = |default: &str| {
+        let mut config =
+            Config { listen, data: data.clone(), plugins_folder: plugins_folder.clone(), ..config(vec![]) };
+        config.models.default = Some(default.to_owned());
+        config.models.aliases = [("fast", "stub/shapes"), ("test", "stub/stub")]
+            .map(|(alias, model)| (alias.to_owned(), model.to_owned()))
+            .into();
+        config
+    };
+    for wrong in ["stub/shapes", "fast"] {
+        let mut app = App::start(with(wrong)).await.unwrap();
+        let error = app.furnished().await.unwrap_err();
+        assert_eq!(error.to_string(), "models.default names \"stub/shapes\", which is not here", "{wrong}");
+        assert_eq!(error.hint().as_deref(), Some("it can be stub/stub"));
+    }
+    let mut app = App::start(with("test")).await.unwrap();
+    app.furnished().await.unwrap();
+    assert_eq!(app.house().world().snapshot().missing_default(), None);
+    assert!(app.reloader().apply(with("stub/shapes")).is_err());
+    assert_eq!(app.house().world().snapshot().default_model.as_deref(), Some("test"), "nothing has changed");
+
+    // A plugin may still bring this one.
+    app.reloader().apply(with("some-adapter/some-model")).unwrap();
+    assert_eq!(app.house().world().snapshot().missing_default(), Some("some-adapter/some-model"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_config_file_is_followed() {
     let folder = tempfile::tempdir().unwrap();

@@ -42,7 +42,11 @@ async fn readyz(State(front): State<Arc<Front>>) -> Response {
         (true, true) => Some("there is no backend yet"),
         (true, false) => None,
     };
-    let body = Json(Readyz { ready, reason, backends, store });
+    let default_model = snapshot.missing_default().map(|default| {
+        let reason = format!("models.default names {default:?}, which is not here now");
+        Standing { ready: false, status: "not_ready", reason: Some(reason) }
+    });
+    let body = Json(Readyz { ready, reason, backends, store, default_model });
     if ready {
         return body.into_response();
     }
@@ -58,6 +62,9 @@ struct Readyz {
     reason: Option<&'static str>,
     backends: BTreeMap<String, Standing>,
     store: Standing,
+    /// Told while it is not there; models that are named can be used all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_model: Option<Standing>,
 }
 
 /// How one part stands.

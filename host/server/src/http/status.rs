@@ -90,7 +90,10 @@ async fn info(State(front): State<Arc<Front>>, call: Call) -> Json<Info> {
         name: "easel",
         version: env!("CARGO_PKG_VERSION"),
         default_backend: snapshot.backends.first().map(|backend| backend.id().to_owned()),
-        default_model: snapshot.default_model.clone().or_else(|| models.first().map(|(_, model)| model.id.clone())),
+        default_model: match snapshot.missing_default() {
+            Some(_) => None,
+            None => snapshot.default_model.clone().or_else(|| models.first().map(|(_, model)| model.id.clone())),
+        },
         models: models.iter().map(|(_, model)| model.id.clone()).collect(),
         limits: Limits {
             max_n: MAX_COUNT,
@@ -109,6 +112,7 @@ struct Info {
     name: &'static str,
     version: &'static str,
     default_backend: Option<String>,
+    /// Nothing while the configured one is not there.
     default_model: Option<String>,
     models: Vec<String>,
     limits: Limits,

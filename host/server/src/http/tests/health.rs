@@ -33,6 +33,21 @@ async fn readiness_says_which_part_is_missing() {
 }
 
 #[tokio::test]
+async fn a_default_model_that_is_not_here_is_told() {
+    let house = House::new().await;
+    let world = house.front.pipeline.world();
+    assert_eq!(house.ask(Ask::get("/readyz")).await.json().get("default_model"), None);
+    let default_model = Some("some-adapter/some-model".to_owned());
+    world.swap(easel_core::Snapshot { default_model, ..world.snapshot().as_ref().clone() });
+    let reason = "models.default names \"some-adapter/some-model\", which is not here now";
+    check(&house, 200, "/default_model/reason", json!(reason)).await;
+    assert_eq!(house.ask(Ask::get("/info")).await.json()["default_model"], json!(null));
+    let answer = house.generate(r#"{"prompt":"p"}"#).await;
+    assert_eq!(answer.json()["warnings"][0]["kind"], "replaced");
+    assert_eq!(answer.header("x-router-reason"), "default model not here, first one used");
+}
+
+#[tokio::test]
 async fn a_server_without_backends_is_not_ready() {
     let house = House::new().await;
     house.front.pipeline.world().swap(easel_core::Snapshot::empty());

@@ -11,8 +11,8 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
 use easel_core::{
     Admission, Allowance, Backend, Context, Control, Determinism, Error, GenerationRequest, Image, ImageFormat, Job,
-    Made, ModelInfo, ModelOption, Money, Numbers, Output, Pipeline, Readiness, Result, Secret, Size, SizeRule, Snapshot,
-    Task, UnknownModel, Usage, World,
+    Made, ModelInfo, ModelOption, Money, Numbers, Output, Pipeline, Readiness, Result, Secret, Size, SizeRule,
+    Snapshot, Task, UnknownModel, Usage, World,
 };
 use easel_store::{Store, StoreConfig};
 use serde_json::Value;
