@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use easel_core::{Context, Draft, ErrorKind, ImageFormat, Job, Money, Size, TraceParent};
 use easel_runtime::PluginState;
+use tempfile::TempDir;
 
-use super::{Host, configured, context, generate, limits, permit, request};
+use super::{Host, MANIFEST, configured, context, generate, install, limits, permit, request, status_of};
 
 #[tokio::test]
 async fn every_error_value_keeps_its_kind() {
@@ -122,6 +123,24 @@ async fn cost_usage_seed_and_notes_come_through() {
     assert_eq!((output.usage[0].unit.as_str(), output.usage[0].quantity), ("output_tokens", 12));
     assert_eq!((output.images[0].seed, output.images[0].image.format), (Some(7), ImageFormat::Png));
     assert_eq!(output.notes[0].param.as_deref(), Some("size"));
+}
+
+#[tokio::test]
+async fn adapter_that_was_told_nothing_yet_is_not_ready_and_one_that_was_told_wrong_has_failed() {
+    let manifest = MANIFEST.replace("models = \"\"", "models = \"error\"");
+    assert_ne!(manifest, MANIFEST, "the guest lacks something by default");
+    let folder = TempDir::new().unwrap();
+    install(folder.path(), "hostile", env!("COMPONENT_HOSTILE_GUEST"), &manifest);
+    let host = Host::start(folder, [].into(), limits()).await;
+    let status = host.status("hostile");
+    assert_eq!(status.state, PluginState::NotReady);
+    assert_eq!(status.reason.as_deref(), Some("it names no models: there are no models today"));
+    assert!(host.runtime.backends().is_empty());
+
+    for (told, state) in [("error", PluginState::Failed), ("one", PluginState::Ready)] {
+        host.runtime.reconfigure([("hostile".to_owned(), configured("models", told))].into());
+        host.until(told, |runtime| status_of(runtime, "hostile").state == state).await;
+    }
 }
 
 #[tokio::test]

@@ -147,6 +147,26 @@ async fn item_84_told_to_stop_it_ends_by_itself_and_leaves_nothing_running() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn plugin_that_was_told_nothing_yet_says_what_to_paste_and_is_no_warning() {
+    let folder = with_config("mode = \"stub\"\n");
+    std::fs::create_dir(folder.path().join("plugins")).expect("the folder can be written");
+    std::fs::write(folder.path().join(openai::COMPONENT.0), openai::COMPONENT.1).expect("the folder can be written");
+    let process = Process::start(folder.path(), &["serve", "--listen", "127.0.0.1:0"], &[]);
+    let client = process.client().await;
+    until("the plugin is told of", async || process.log().contains("plugin is not ready")).await;
+    let log = process.log();
+    assert!(!log.contains("WARN"), "{log}");
+
+    let (_, line) = log.split_once("write at the top of easel.toml: ").expect("it says what to write");
+    let line = line.lines().next().expect("it ends somewhere");
+    let (line, _) = line.rsplit_once('}').expect("it is a table");
+    std::fs::write(folder.path().join("easel.toml"), format!("{line}}}\nmode = \"stub\"\n"))
+        .expect("it can be written");
+
+    until("it is ready", async || client.get("/api/backends").await.text().contains("openai-images")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_data_folder_serves_one_process_at_a_time() {
     let folder = with_config("mode = \"stub\"");
     let first = Process::start(folder.path(), &["serve", "--listen", "127.0.0.1:0"], &[]);

@@ -134,8 +134,8 @@ impl Plugin {
     /// Asks an adapter for its models.
     pub(crate) async fn ask_models(self: &Arc<Self>) -> Result<Vec<Arc<ModelInfo>>, Refusal> {
         let answer = self.models_json().await.map_err(|error| Refusal::new(error.message()))?;
-        let json =
-            answer.map_err(|error| Refusal::new(format!("it names no models: {}", clean(&error.message, 500))))?;
+        let json = answer
+            .map_err(|error| Refusal::by_plugin(format!("it names no models: {}", clean(&error.message, 500))))?;
         models::parse(&json)
             .map_err(|error| Refusal::new(format!("its models are not as wit/schema/models.json says: {error}")))
     }

@@ -228,6 +228,10 @@ impl Loader {
                 slot.set_problem(None);
                 slot.since = SystemTime::now();
             }
+            // What works and was told nothing yet may well need something that only the operator knows.
+            Err(refusal) if refusal.is_own_word() && settings.config.is_empty() => {
+                slot.set_problem(Some(Problem::Unconfigured(refusal.to_string())));
+            }
             Err(refusal) => slot.set_problem(Some(Problem::Refused(refusal.to_string()))),
         }
     }

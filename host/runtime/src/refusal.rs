@@ -6,11 +6,22 @@
 #[error("{message}")]
 pub(crate) struct Refusal {
     message: String,
+    is_own_word: bool,
 }
 
 impl Refusal {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into() }
+        Self { message: message.into(), is_own_word: false }
+    }
+
+    /// The plugin's own error value: it works, and says why it cannot serve.
+    pub(crate) fn by_plugin(message: impl Into<String>) -> Self {
+        Self { is_own_word: true, ..Self::new(message) }
+    }
+
+    /// Whether the plugin itself said so.
+    pub(crate) fn is_own_word(&self) -> bool {
+        self.is_own_word
     }
 
     /// Adds the next sentence: what to do about it.

@@ -41,7 +41,7 @@ pub enum PluginState {
     Loading,
     /// It serves.
     Ready,
-    /// It is loaded and lacks something that only the operator can give, such as a credential.
+    /// It lacks something that only the operator can give, such as a credential or an address.
     NotReady,
     /// It was refused; the reason says why.
     Failed,

@@ -68,6 +68,8 @@ pub(crate) struct Identity {
 pub(crate) enum Problem {
     /// It does not take its settings, or does not answer.
     Refused(String),
+    /// The operator has told it nothing yet, and it says that it needs to know something.
+    Unconfigured(String),
     /// Another file, first by path, has the same id.
     Taken(String),
     Disabled,
@@ -76,7 +78,7 @@ pub(crate) enum Problem {
 impl Problem {
     fn reason(&self) -> Option<&str> {
         match self {
-            Self::Refused(reason) | Self::Taken(reason) => Some(reason),
+            Self::Refused(reason) | Self::Unconfigured(reason) | Self::Taken(reason) => Some(reason),
             Self::Disabled => None,
         }
     }
@@ -114,7 +116,12 @@ impl Slot {
     /// Takes note of how making a generation went. What serves goes on.
     pub(crate) fn set_problem(&mut self, problem: Option<Problem>) {
         if self.problem != problem {
-            self.warn(problem.as_ref().and_then(Problem::reason));
+            match &problem {
+                Some(Problem::Unconfigured(reason)) if self.serving.is_none() => {
+                    tracing::info!(plugin = self.id(), "plugin is not ready: {reason}");
+                }
+                problem => self.warn(problem.as_ref().and_then(Problem::reason)),
+            }
             self.problem = problem;
             self.since = SystemTime::now();
         }
@@ -144,7 +151,11 @@ impl Slot {
                 (state, newer.or_else(|| plugin.not_ready.clone()))
             }
             (None, _) if self.problem == Some(Problem::Disabled) => (PluginState::Disabled, None),
-            (None, Some(reason)) => (PluginState::Failed, Some(reason.to_owned())),
+            (None, Some(reason)) => {
+                let is_unconfigured = matches!(&self.problem, Some(Problem::Unconfigured(why)) if why == reason);
+                let state = if is_unconfigured { PluginState::NotReady } else { PluginState::Failed };
+                (state, Some(reason.to_owned()))
+            }
             (None, None) => (PluginState::Loading, None),
         };
         let manifest = plugin.map(|plugin| &plugin.compiled.manifest);

@@ -40,6 +40,12 @@ impl Config {
     /// # Errors
     /// `Internal` naming the key that makes no sense.
     pub fn models(&self) -> Result<Vec<Model>> {
+        if self.base_url.is_empty() {
+            return Err(Error::config(
+                "base_url does not name the upstream yet; write at the top of easel.toml: plugin.openai-images = { origins \
+                 = [\"http://127.0.0.1:9000\"], config = { base_url = \"http://127.0.0.1:9000/v1\" } }",
+            ));
+        }
         if !(self.base_url.starts_with("http://") || self.base_url.starts_with("https://")) {
             let message = format!(
                 "base_url must be the upstream's address up to and with /v1, not {:?}; set base_url = \

@@ -96,7 +96,8 @@ fn models_say_what_the_upstream_takes() {
 fn config_that_makes_no_sense_is_refused_with_the_line_to_write() {
     let refused = |config: Config| config.models().unwrap_err().message;
     assert!(
-        refused(Config { base_url: String::new(), ..config() }).contains("base_url = \"http://127.0.0.1:9000/v1\"")
+        refused(Config { base_url: String::new(), ..config() })
+            .contains("config = { base_url = \"http://127.0.0.1:9000/v1\" }")
     );
     assert!(refused(Config { base_url: "localhost:9000".to_owned(), ..config() }).contains("localhost:9000"));
     assert!(refused(Config { models: Vec::new(), ..config() }).contains("models"));
