@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::{Error, ErrorKind, Result};
 
 /// When a refused caller may try again.
@@ -15,7 +17,14 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Counts what runs. Cloning shares the counts.
 #[derive(Clone, Debug)]
 pub struct Admission {
-    lanes: Arc<Mutex<Lanes>>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug)]
+struct Counts {
+    lanes: Mutex<Lanes>,
+    /// Told whenever the last request that ran has ended.
+    emptied: Notify,
 }
 
 #[derive(Debug)]
@@ -42,7 +51,7 @@ impl Admission {
     /// Admits `default_limit` requests at a time for every backend that `limits` does not name.
     pub fn new(default_limit: usize, limits: BTreeMap<String, usize>) -> Self {
         let lanes = Lanes { default_limit, limits, inflight: BTreeMap::new(), is_open: true };
-        Self { lanes: Arc::new(Mutex::new(lanes)) }
+        Self { counts: Arc::new(Counts { lanes: Mutex::new(lanes), emptied: Notify::new() }) }
     }
 
     /// Takes the right to run on a backend, at once or not at all.
@@ -90,9 +99,21 @@ impl Admission {
         self.lock().inflight.values().sum()
     }
 
+    /// Waits until nothing runs. Whoever wants that to last closes the admission first.
+    pub async fn idle(&self) {
+        loop {
+            // Made before the look, so that an end between the two is not missed.
+            let emptied = self.counts.emptied.notified();
+            if self.inflight() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Lanes> {
         // Nothing under the lock can panic, and counts are valid at every point.
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -124,6 +145,10 @@ impl Drop for Held {
             if *count == 0 {
                 lanes.inflight.remove(&self.backend);
             }
+        }
+        if lanes.inflight.is_empty() {
+            drop(lanes);
+            self.admission.counts.emptied.notify_waiters();
         }
     }
 }

@@ -230,6 +230,43 @@ async fn closed_admission_refuses_what_comes_and_leaves_what_runs() {
     assert_eq!(house.pipeline.admission().inflight(), 0);
 }
 
+fn until_idle(admission: &Admission) -> JoinHandle<()> {
+    let admission = admission.clone();
+    tokio::spawn(async move { admission.idle().await })
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_is_reached_when_the_last_permit_of_all_backends_is_given_back() {
+    let admission = Admission::new(2, BTreeMap::new());
+    admission.idle().await;
+
+    let (studio, attic) = (admission.admit("studio").unwrap(), admission.admit("attic").unwrap());
+    let clone = attic.clone();
+    let mut idle = until_idle(&admission);
+    for permit in [studio, attic] {
+        drop(permit);
+        tokio::task::yield_now().await;
+        assert!(!idle.is_finished());
+    }
+    drop(clone);
+    (&mut idle).await.unwrap();
+    assert_eq!(admission.inflight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_can_be_awaited_by_many_and_again() {
+    let admission = Admission::new(2, BTreeMap::new());
+    for _ in 0..2 {
+        let permit = admission.admit("studio").unwrap();
+        let waiting = [until_idle(&admission), until_idle(&admission)];
+        tokio::task::yield_now().await;
+        drop(permit);
+        for idle in waiting {
+            idle.await.unwrap();
+        }
+    }
+}
+
 #[test]
 fn permits_from_many_threads_never_exceed_the_limit() {
     let admission = Admission::new(2, BTreeMap::new());
