@@ -11,13 +11,11 @@ use axum::serve::ListenerExt;
 use easel_core::{Admission, Error, ErrorKind};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Failure;
 
-/// How often the end of the last requests is looked for.
-const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// How long connections may take to close once no request runs any more, and again once all were cancelled.
 const CLOSING_TIME: Duration = Duration::from_secs(2);
 
@@ -45,7 +43,8 @@ impl Serving {
     /// over the server answers, so that whoever asks is told that it stops.
     pub(super) async fn stop(mut self, admission: &Admission, grace: Duration) {
         admission.close();
-        drain(admission, grace).await;
+        // What still runs then is cancelled below.
+        let _over = timeout(grace, admission.idle()).await;
         self.close.cancel();
         if timeout(CLOSING_TIME, &mut self.server).await.is_ok() {
             return;
@@ -54,13 +53,6 @@ impl Serving {
         if timeout(CLOSING_TIME, &mut self.server).await.is_err() {
             self.server.abort();
         }
-    }
-}
-
-async fn drain(admission: &Admission, grace: Duration) {
-    let end = Instant::now() + grace;
-    while admission.inflight() > 0 && Instant::now() < end {
-        sleep(DRAIN_LOOK).await;
     }
 }
 
