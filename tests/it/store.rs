@@ -83,6 +83,41 @@ async fn item_45_folder_of_images_is_made_and_a_lost_one_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn item_24_last_picture_is_saved_whole_after_every_success() {
+    let server = Server::start("mode = \"stub\"\nimages.last = \"{folder}/watched/last.png\"").await;
+    let (client, path) = (server.client(), server.folder().join("watched/last.png"));
+    let mut saved = Vec::new();
+    for seed in [1, 2, 3] {
+        let answer = client.generate(&json!({ "prompt": "a cat", "seed": seed })).await.expect(200);
+        let url = answer.json()["data"][0]["url"].as_str().expect("the picture has an address").to_owned();
+        saved.push(std::fs::read(&path).expect("it is there when the answer is"));
+        assert_eq!(saved.last(), Some(&client.get(&url).await.expect(200).body.to_vec()));
+    }
+    assert!(saved[0] != saved[1] && saved[1] != saved[2]);
+
+    // Whoever looks while it changes sees a whole picture.
+    let making = tokio::spawn(async move {
+        for seed in 0..20 {
+            client.generate(&json!({ "prompt": "a cat", "seed": seed })).await.expect(200);
+        }
+    });
+    while !making.is_finished() {
+        crate::harness::pictures::decode(&std::fs::read(&path).expect("it is always there"));
+        tokio::task::yield_now().await;
+    }
+    making.await.expect("the pictures are made");
+
+    let inline = json!({ "prompt": "a bird", "response_format": "b64_json" });
+    let inline = server.client().generate(&inline).await.expect(200);
+    let inline = crate::harness::pictures::files(&server.client(), &inline).await;
+    assert_eq!(inline[0], std::fs::read(&path).expect("it is there"));
+
+    let before = std::fs::read(&path).expect("it is there");
+    server.client().generate(&json!({ "prompt": "a fish", "n": 99 })).await.expect(400);
+    assert_eq!(std::fs::read(&path).expect("it is there"), before, "what failed changes nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn item_46_identical_pictures_are_stored_once_under_their_hash() {
     let server = Server::start("mode = \"stub\"\nimages.dir = \"{folder}/images\"").await;
     let client = server.client();

@@ -23,6 +23,8 @@ pub(crate) enum StoreError {
     Migrate { path: PathBuf, source: MigrateError },
     #[error("the images folder cannot be written: {}", reason(source.as_ref()))]
     WriteImage { source: Box<dyn StdError + Send + Sync> },
+    #[error("the file of the last image cannot be written: {}", reason(source))]
+    WriteLast { source: io::Error },
     #[error("the images folder cannot be read: {}", reason(source))]
     ReadImage { source: object_store::Error },
     #[error("the image database cannot be written: {}", database_reason(source))]
@@ -62,6 +64,7 @@ impl From<StoreError> for Error {
             }
             StoreError::Migrate { source, .. } => storage.with_source(source),
             StoreError::WriteImage { source } => storage.with_source(Cause(source)),
+            StoreError::WriteLast { source } => storage.with_source(source),
             StoreError::ReadImage { source } => storage.with_source(source),
             StoreError::WriteDatabase { source } | StoreError::ReadDatabase { source } => storage.with_source(source),
             StoreError::NotAnImage { .. } => Self::new(ErrorKind::Upstream, message),

@@ -31,6 +31,7 @@ impl Keeper for Store {
         match self.keep_all(context, request, generation).await {
             Ok(kept) => {
                 tracing::debug!(request_id = %context.id, images = kept.len(), "images kept");
+                self.replace_last(context, generation).await;
                 Ok(kept)
             }
             Err(error) => {
@@ -74,6 +75,14 @@ impl Store {
         let names = self.metadata.insert(&record, &pictures).await?;
         let kept = |(name, picture): (String, PictureRecord<'_>)| Kept { name, sha256: picture.image.sha256 };
         Ok(names.into_iter().zip(pictures).map(kept).collect())
+    }
+
+    /// Everything is kept by now, so nobody is refused for this.
+    async fn replace_last(&self, context: &Context, generation: &Generation) {
+        let (Some(last), Some(made)) = (&self.last, generation.images.last()) else { return };
+        if let Err(error) = last.replace(made.image.bytes.clone()).await {
+            tracing::warn!(request_id = %context.id, error = %error, "the last image was not saved");
+        }
     }
 
     /// Makes the bytes durable, unless they already are.

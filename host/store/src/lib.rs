@@ -13,6 +13,7 @@ mod error;
 mod folder;
 mod images;
 mod keep;
+mod last;
 mod metadata;
 mod name;
 mod wire;

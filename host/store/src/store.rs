@@ -14,6 +14,7 @@ use crate::error::StoreError;
 use crate::folder::DataFolder;
 use crate::images::Images;
 use crate::keep::sha256_hex;
+use crate::last::LastImage;
 use crate::metadata::Metadata;
 use crate::name::ImageName;
 
@@ -27,6 +28,8 @@ pub struct StoreConfig {
     pub data: PathBuf,
     /// The images folder; `images` in the data folder when `None`.
     pub images: Option<PathBuf>,
+    /// A file that always holds the last picture that was kept; none when `None`.
+    pub last_image: Option<PathBuf>,
 }
 
 /// One kept image.
@@ -51,6 +54,7 @@ pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 pub struct Store {
     folder: DataFolder,
     pub(crate) images: Images,
+    pub(crate) last: Option<LastImage>,
     pub(crate) metadata: Metadata,
     pub(crate) clock: Clock,
     probe: Mutex<Option<Probe>>,
@@ -80,6 +84,7 @@ impl Store {
         let folder = config.images.unwrap_or_else(|| config.data.join("images"));
         let images = Images::in_folder(folder.clone());
         let store = Self::open_parts(config.data, images, Arc::new(SystemTime::now)).await?;
+        let store = Self { last: config.last_image.map(LastImage::at), ..store };
         if let Err(error) = store.check_writable().await {
             tracing::warn!(folder = %folder.display(), error = %error, "images cannot be kept for now");
         }
@@ -90,7 +95,7 @@ impl Store {
         let open = tokio::task::spawn_blocking(|| DataFolder::open(data)).await;
         let folder = open.map_err(StoreError::Interrupted)??;
         let metadata = Metadata::open(&folder.database()).await?;
-        Ok(Self { folder, images, metadata, clock, probe: Mutex::new(None) })
+        Ok(Self { folder, images, last: None, metadata, clock, probe: Mutex::new(None) })
     }
 
     /// Looks an image up by its public name.

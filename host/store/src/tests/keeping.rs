@@ -6,6 +6,7 @@ use easel_core::{ErrorKind, ImageFormat, Keeper, OnUnknown, OptionValue, ParamNa
 
 use super::{START, Studio, context, files, generation, png, request};
 use crate::keep::sha256_hex;
+use crate::last::LastImage;
 use crate::metadata::to_millis;
 use crate::{ImageName, StoredImage};
 
@@ -272,4 +273,30 @@ fn identity(path: &std::path::Path) -> (u64, std::time::SystemTime) {
     #[cfg(not(unix))]
     let inode = 0;
     (inode, metadata.modified().unwrap())
+}
+
+#[tokio::test]
+async fn the_last_picture_stands_in_a_file_of_its_own() {
+    let mut studio = Studio::open().await;
+    let path = studio.folder.path().join("deep/last.png");
+    studio.store.last = Some(LastImage::at(path.clone()));
+    for pictures in [vec![png("one")], vec![png("two"), png("three")], vec![png("one")]] {
+        studio.keep(&pictures).await.unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), *pictures.last().unwrap());
+    }
+    assert_eq!(files(path.parent().unwrap()), ["last.png"], "nothing half-written is left");
+
+    studio.keep(&["no picture".into()]).await.unwrap_err();
+    assert_eq!(std::fs::read(&path).unwrap(), *png("one"), "what failed changes nothing");
+}
+
+#[tokio::test]
+async fn a_last_picture_that_cannot_be_saved_fails_no_request() {
+    let mut studio = Studio::open().await;
+    let path = studio.folder.path().join("last.png");
+    std::fs::create_dir(&path).unwrap();
+    studio.store.last = Some(LastImage::at(path.clone()));
+    let kept = studio.keep_one(&png("one")).await;
+    assert_eq!(studio.read(&kept.name).await, png("one"));
+    assert!(path.is_dir() && !studio.folder.path().join("last.png.part").exists());
 }

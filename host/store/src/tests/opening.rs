@@ -11,7 +11,7 @@ use super::{Studio, files, png};
 use crate::{Store, StoreConfig};
 
 async fn open(data: &Path) -> Result<Store, easel_core::Error> {
-    Store::open(StoreConfig { data: data.to_owned(), images: None }).await
+    Store::open(StoreConfig { data: data.to_owned(), images: None, last_image: None }).await
 }
 
 #[tokio::test]

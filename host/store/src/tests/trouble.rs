@@ -28,7 +28,7 @@ async fn an_unwritable_images_folder_lets_the_store_open_and_says_why() {
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     for images in [file.clone(), file.join("below")] {
-        let config = StoreConfig { data: folder.path().join("data"), images: Some(images.clone()) };
+        let config = StoreConfig { data: folder.path().join("data"), images: Some(images.clone()), last_image: None };
         let store = Store::open(config).await.unwrap();
         let error = store.check_writable().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Storage);

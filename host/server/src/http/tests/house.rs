@@ -209,7 +209,9 @@ impl House {
                 Some(file.join("images"))
             }
         };
-        let store = Arc::new(Store::open(StoreConfig { data: folder.path().join("data"), images }).await.unwrap());
+        let store = Arc::new(
+            Store::open(StoreConfig { data: folder.path().join("data"), images, last_image: None }).await.unwrap(),
+        );
         let engine = Fake::new("engine", vec![model("shapes"), model("tiny")]);
         let cloud = Fake::new("cloud", vec![cloud_model("gpt-image-2"), model("tiny")]);
         let world = World::new(Snapshot {
