@@ -25,7 +25,7 @@ use easel_core::{
     UnknownModel, World,
 };
 use easel_engine::{DeviceChoice, Engine, EngineOptions, StubBackend};
-use easel_runtime::{HostLimits, PluginStatus, Runtime, RuntimeConfig};
+use easel_runtime::{PluginStatus, Runtime, RuntimeConfig};
 use easel_store::{Store, StoreConfig};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -34,7 +34,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use error::StartError;
 
-use crate::config::{Config, ConfigError, Demo, Device, Mode, Models, Sources, TransformerSettings};
+use crate::config::{Config, ConfigError, Demo, Device, Images, Mode, Models, Sources, TransformerSettings};
 use crate::http::{self, Front, Settings};
 use crate::plugins::Plugins;
 use crate::reload::{self, Watched};
@@ -118,7 +118,7 @@ impl House {
         let plugins = RuntimeConfig {
             folder: config.plugins_folder.clone(),
             cache: Some(config.data.join("compiled")).filter(|cache| self.is_lasting || cache.is_dir()),
-            limits: HostLimits::default(),
+            limits: config.plugin_limits.clone(),
             plugins: config.plugins.clone(),
         };
         let plugins = Runtime::start(plugins, on_change).await?;
@@ -283,7 +283,8 @@ impl App {
             _ => StartError::Listen { address: config.listen, source },
         })?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let store = StoreConfig { data: config.data.clone(), images: config.images.folder.clone() };
+        let Images { folder: images, last: last_image, .. } = config.images.clone();
+        let store = StoreConfig { data: config.data.clone(), images, last_image };
         let store = Arc::new(Store::open(store).await?);
         let settings = settings(&config, address);
         let house = House::new(config, Arc::clone(&store) as Arc<dyn Keeper>);

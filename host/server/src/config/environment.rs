@@ -35,6 +35,7 @@ pub(super) const ALIASES: &[Alias] = &[
     alias("SD_DEVICE", "models.device"),
     alias("UI_IMAGE_DIR", "images.dir"),
     alias("SD_OUTPUT_DIR", "images.dir"),
+    alias("SHIM_SAVE_LAST_IMAGE_PATH", "images.last"),
 ];
 
 /// The variables that hold a caller's key; each that is set becomes one, named like it.

@@ -10,6 +10,7 @@
 
 mod environment;
 mod error;
+mod plugin_limits;
 mod read;
 mod secret;
 mod section;
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use easel_core::{Delivery, OnFailure, UnknownModel};
-use easel_runtime::PluginSettings;
+use easel_runtime::{HostLimits, PluginSettings};
 use url::Url;
 
 pub use environment::Environment;
@@ -76,6 +77,8 @@ pub struct Config {
     pub transformers: Vec<TransformerSettings>,
     /// What the operator says about single plugins, by id.
     pub plugins: BTreeMap<String, PluginSettings>,
+    /// What the host lets any plugin take at most.
+    pub plugin_limits: HostLimits,
     /// How long running requests may finish once the server stops.
     pub shutdown_grace: Duration,
 }
@@ -103,6 +106,8 @@ pub enum Exposure {
 pub struct Images {
     /// Where they are kept; the store's own folder if not said.
     pub folder: Option<PathBuf>,
+    /// A file that always holds the last one.
+    pub last: Option<PathBuf>,
     /// How they are given to requests that do not say; each dialect's own rule if not said.
     pub default_delivery: Option<Delivery>,
     /// Who may fetch them.
@@ -199,7 +204,7 @@ impl Default for Config {
             allowed_origins: Vec::new(),
             max_body_bytes: 4 << 20,
             request_time_limit: Duration::from_secs(300),
-            images: Images { folder: None, default_delivery: None, access: ImageAccess::Public },
+            images: Images { folder: None, last: None, default_delivery: None, access: ImageAccess::Public },
             models: Models {
                 folder: None,
                 default: None,
@@ -214,6 +219,7 @@ impl Default for Config {
             log: Log { format: LogFormat::Text, level: "info".to_owned() },
             transformers: Vec::new(),
             plugins: BTreeMap::new(),
+            plugin_limits: HostLimits::default(),
             shutdown_grace: Duration::from_secs(30),
         }
     }

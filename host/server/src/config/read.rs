@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::environment::{ALIASES, KEY_VARIABLES};
+use super::plugin_limits;
 use super::secret::{self, Found};
 use super::section::{Layers, PREFIX, Section, nearest, variable_of};
 use super::tree::{self, Node, Value};
@@ -59,6 +60,7 @@ pub(super) fn read(sources: &Sources, path: &Path, text: Option<&str>) -> Result
         log: log(root.section("log")?, default.log)?,
         transformers: transformers(root.section("transformers")?)?,
         plugins: plugins(root.section("plugin")?, &mut notices)?,
+        plugin_limits: plugin_limits::read(root.section("plugin_limits")?, &default.plugin_limits)?,
         shutdown_grace: shutdown(root.section("shutdown")?)?.unwrap_or(default.shutdown_grace),
     };
     root.finish()?;
@@ -111,6 +113,7 @@ fn images(mut section: Section, default: &Images) -> Result<Images> {
     let delivery = [("url", Delivery::Address), ("b64_json", Delivery::Inline)];
     let images = Images {
         folder: folder(&mut section, "dir")?,
+        last: folder(&mut section, "last")?,
         default_delivery: section.choice("default_response_format", &delivery)?,
         access: match section.flag("private")? {
             Some(true) => ImageAccess::Keyed,

@@ -23,7 +23,7 @@ use super::Failure;
     after_help = "\
 Examples:
   easel plugin list
-  easel plugin show openai-images
+  easel plugin show prompt-styles
   EASEL_ADMIN_KEY=… easel plugin list --url http://10.0.0.5:7860"
 )]
 pub(super) struct Plugin {
