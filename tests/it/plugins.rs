@@ -52,6 +52,45 @@ async fn another_easel_behind_an_adapter_gives_the_pictures_that_it_gives_itself
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn limits_of_the_config_hold_for_plugins() {
+    let upstream = Upstream::start(|_| openai::pictures(1)).await;
+    for (limit, status) in [("requests = 0", 502), ("requests = 1", 200)] {
+        let config = openai::config(&upstream.origin(), "");
+        let server = openai::server_of(&format!("{config}[plugin_limits]\n{limit}\n")).await;
+        ask(&server.client(), "a cat").await.expect(status);
+    }
+    assert_eq!(upstream.received().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn item_30_backend_that_is_not_ready_is_answered_503_and_its_upstream_is_not_asked() {
+    let upstream = Upstream::start(|_| openai::pictures(1)).await;
+    let manifest = include_str!("../../plugins/openai-images/plugin.toml");
+    let needy = manifest.replace("required = false", "required = true");
+    assert_ne!(manifest, needy, "it does not need its key");
+    let files = [
+        ("plugins/openai-images/plugin.toml", needy.as_bytes()),
+        ("plugins/openai-images/plugin.wasm", openai::COMPONENT.1),
+    ];
+    let config = openai::config(&upstream.origin(), "");
+    let server = Server::start_with(&config, &files).await;
+
+    let answer = ask(&server.client(), "a cat").await.expect(503);
+
+    assert_eq!((answer.code().as_str(), answer.header("retry-after")), ("backend_not_ready", "30"));
+    assert_eq!(answer.header("x-backend-used"), "openai-images");
+    assert!(answer.json()["error"]["message"].as_str().is_some_and(|text| text.contains("api_key")), "{answer:?}");
+    assert!(upstream.received().is_empty(), "it was asked");
+    let standing = server.client().get("/readyz").await.expect(200).json();
+    assert_eq!(standing["backends"]["openai-images"]["status"], "not_ready");
+
+    let key = "[plugin.openai-images.credentials]\napi_key = { file = \"{folder}/key\" }";
+    let files = [files[0], files[1], ("key", &b"sesame-open"[..])];
+    let server = Server::start_with(&format!("{config}{key}"), &files).await;
+    ask(&server.client(), "a cat").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn item_43_adapter_asks_its_upstream_for_base64_and_answers_by_our_own_rule() {
     let upstream = Upstream::start(|_| openai::pictures(1)).await;
     let server = openai::server(&upstream.origin()).await;
