@@ -82,7 +82,7 @@ pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u6
 }
 
 impl Plan {
-    /// The text that goes into a picture: AUTOMATIC1111's form, which every tool reads, and our own.
+    /// The text that goes into a picture: the form that image tools read, and our own.
     pub(crate) fn texts(&self, recipe: &Recipe) -> [(&'static str, Cow<'static, str>); 2] {
         [("parameters", self.parameters(recipe).into()), ("easel", self.json(recipe).to_string().into())]
     }
@@ -102,7 +102,7 @@ impl Plan {
             self.model
         ));
         if *clip_skip > 0 {
-            // AUTOMATIC1111 counts the last layer as 1.
+            // That form counts the last layer as 1.
             text.push_str(&format!(", Clip skip: {}", clip_skip + 1));
         }
         text.push_str(concat!(", Version: Easel ", env!("CARGO_PKG_VERSION")));

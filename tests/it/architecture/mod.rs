@@ -1,10 +1,12 @@
 //! The rules of the house, read from `cargo metadata` and from the tree. Each rule is a function that returns what breaks
 //! it, and each is also run on a sample that breaks it, so that no rule can hold by accident.
 //!
-//! [`packages`] holds who may depend on whom, [`sources`] what may stand in which file.
+//! [`packages`] holds who may depend on whom, [`sources`] what may stand in which file, [`words`] which words are said
+//! where.
 
 mod packages;
 mod sources;
+mod words;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

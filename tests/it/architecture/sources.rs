@@ -17,15 +17,8 @@ const UNSAFE_FILES: &[&str] = &[
     "sdk/src/lib.rs",
 ];
 
-/// Companies and products whose APIs plugins speak, however they are written.
-const PROVIDERS: &[&str] =
-    &["openai", "gemini", "invokeai", "comfyui", "automatic1111", "black forest", "dall-e", "dalle", "anthropic"];
-
-/// The same, where the word could be part of another one.
-const PROVIDER_WORDS: &[&str] = &["imagen", "replicate", "vertex", "bfl", "fal", "stability"];
-
 /// The files of these lines that break a rule. `is_wrong` sees each line with its comments taken off.
-fn lines(files: &[File], what: &str, is_wrong: impl Fn(&File, &str) -> bool) -> Vec<Fault> {
+pub(super) fn lines(files: &[File], what: &str, is_wrong: impl Fn(&File, &str) -> bool) -> Vec<Fault> {
     let mut faults = Vec::new();
     for file in files {
         for (number, line) in file.text.lines().enumerate() {
@@ -39,7 +32,7 @@ fn lines(files: &[File], what: &str, is_wrong: impl Fn(&File, &str) -> bool) -> 
 }
 
 /// Whether a word stands in a line by itself.
-fn has_word(line: &str, word: &str) -> bool {
+pub(super) fn has_word(line: &str, word: &str) -> bool {
     let is_part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     line.match_indices(word).any(|(at, found)| {
         !is_part(line[..at].chars().next_back()) && !is_part(line[at + found.len()..].chars().next())
@@ -164,31 +157,6 @@ fn engine_runtime_and_store_meet_in_the_composition_root_only() {
         File::sample("host/server/src/dev.rs", "use easel_store::Store; // not easel_engine\n"),
     ];
     assert_found(&named_together(&bad), 1);
-}
-
-fn named_providers(files: &[File]) -> Vec<Fault> {
-    let dialects = ["host/server/src/dialect/"];
-    lines(files, "names a provider; only plugins and dialects do", |file, code| {
-        let code = code.to_lowercase();
-        file.path.starts_with("host/")
-            && !dialects.iter().any(|dialect| file.path.starts_with(dialect))
-            && !file.path.contains("/tests")
-            && (PROVIDERS.iter().any(|provider| code.contains(provider))
-                || PROVIDER_WORDS.iter().any(|provider| has_word(&code.replace('_', " "), provider)))
-    })
-}
-
-#[test]
-fn no_provider_is_named_in_the_host() {
-    assert_none(&named_providers(&files(&[".rs", ".sql"])));
-    let bad = [
-        File::sample("host/server/src/app.rs", "let key = \"OPENAI_API_KEY\"; // x"),
-        File::sample("host/server/src/dialect/openai/mod.rs", "let name = \"openai\";"),
-        File::sample("host/store/src/name.rs", "let name: ImageName = parse(bfl_key);"),
-        File::sample("host/store/src/store.rs", "fn find(name: &ImageName) -> FalseFriend;"),
-        File::sample("plugins/gemini/src/lib.rs", "let name = \"gemini\";"),
-    ];
-    assert_found(&named_providers(&bad), 2);
 }
 
 /// Folders whose members never name each other: dialects, families, samplers, plugins.

@@ -10,7 +10,7 @@ use super::wide::{GRAIN, exp, gelu, silu, slice, slice_mut, wide};
 pub(crate) enum Activation {
     /// `x / (1 + e^-x)`.
     Silu,
-    /// `x / (1 + e^-1.702x)`, as OpenAI's CLIP has it.
+    /// `x / (1 + e^-1.702x)`, as the first CLIP has it.
     QuickGelu,
     /// GELU by the error function: what Python calls `gelu`.
     GeluErf,

@@ -3,7 +3,7 @@
 //! A sampler is one file and one line of [`SAMPLERS`]; it knows numbers only (f64 coefficients over f32 slices) and nothing
 //! of tensors, devices or models, so its golden numbers are checked without any of them. Siblings never import each other.
 //!
-//! Names come from everywhere (diffusers classes, AUTOMATIC1111 labels, InvokeAI and ComfyUI ids); [`choose`] reads them all
+//! Names come from everywhere (diffusers classes, the labels and ids of other programs); [`choose`] reads them all
 //! and refuses, with the list, those whose solver is not here.
 
 mod ddim;
@@ -43,7 +43,7 @@ pub trait Sampler: Send {
 pub struct SamplerKind {
     /// Our name, as requests and lists give it.
     pub name: &'static str,
-    /// The name people know from AUTOMATIC1111, written into the picture's metadata.
+    /// The name people know from the form in which it is written into the picture's metadata.
     pub label: &'static str,
     /// The diffusers class that defines the numbers.
     pub class_name: &'static str,
@@ -166,7 +166,7 @@ fn find(name: &str) -> Option<(&'static SamplerKind, Option<Curve>)> {
     if let Some(kind) = SAMPLERS.iter().find(|kind| kind.is_called(&plain)) {
         return Some((kind, None));
     }
-    // InvokeAI writes `euler_k`, AUTOMATIC1111 wrote `Euler Karras`.
+    // Some programs write `euler_k`, others `Euler Karras`.
     [("karras", Curve::Karras), ("k", Curve::Karras), ("exponential", Curve::Exponential)].iter().find_map(
         |(suffix, curve)| {
             let stem = plain.strip_suffix(suffix)?;
