@@ -208,6 +208,9 @@ async fn newer_generation_polls_on_and_the_old_one_where_there_is_none() {
                 std::fs::remove_dir_all(host.folder.path().join("hostile-jobs")).unwrap();
                 host.until("it is gone", |runtime| runtime.backends().is_empty()).await;
             }
+            // One poll may have begun before; the second from here on is of whoever polls now.
+            let before = asked(&upstream, "/poll");
+            until("it is polled on", async || asked(&upstream, "/poll") >= before + 2).await;
             is_done.store(true, Ordering::SeqCst);
         };
         let (output, ()) = tokio::join!(generate(&*backend, Draft::new(prompt)), changing);
