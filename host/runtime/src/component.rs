@@ -148,7 +148,7 @@ impl Linkers {
                 Exports::Transformer(transform::GuestIndices::new(&pre).map_err(|_| missing("transform"))?)
             }
         };
-        let abilities = Abilities::of(engine, &component, &pre)?;
+        let abilities = Abilities::of(engine, component, &pre)?;
         Ok(Linked { pre, exports, abilities })
     }
 }
