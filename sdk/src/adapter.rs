@@ -30,6 +30,13 @@ pub trait Adapter {
 /// the work.
 pub struct Progress<'a>(Option<&'a images::Progress>);
 
+#[cfg(target_arch = "wasm32")]
+impl<'a> Progress<'a> {
+    pub(crate) fn new(raw: &'a images::Progress) -> Self {
+        Self(Some(raw))
+    }
+}
+
 impl Progress<'_> {
     /// Progress that nobody follows, for tests.
     pub fn unheard() -> Self {
@@ -119,7 +126,7 @@ mod export {
             progress: &crate::bindings::adapter::easel::plugin::images::Progress,
         ) -> Result<ImageResult, PluginError> {
             let request = Request::read(request);
-            let output = T::generate(&context.into(), &host::config()?, &request, &Progress(Some(progress)))?;
+            let output = T::generate(&context.into(), &host::config()?, &request, &Progress::new(progress))?;
             Ok(output.into())
         }
     }

@@ -10,9 +10,12 @@
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
 pub mod bindings;
+pub mod catalogue;
 pub mod events;
+pub mod health;
 pub mod host;
 pub mod http;
+pub mod jobs;
 pub mod models;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
@@ -29,7 +32,10 @@ mod transformer;
 
 pub use adapter::{Adapter, Progress};
 pub use blob::Blob;
+pub use catalogue::Catalogue;
 pub use error::{Error, ErrorKind, Result};
+pub use health::Health;
+pub use jobs::{Job, Jobs};
 pub use models::Model;
 pub use output::{Money, Note, Output, Picture};
 pub use pixels::{Fit, MaskFrom, PictureHead};
@@ -52,21 +58,42 @@ pub mod exported {
 }
 
 /// Makes this crate a component of the world `adapter`: exports `$plugin`, which implements [`Adapter`], and embeds the
-/// crate's `plugin.toml`.
+/// crate's `plugin.toml`. The optional abilities that it has besides, [`Jobs`], [`Catalogue`] and [`Health`], stand behind
+/// a colon: `adapter!(Plugin: Jobs, Health)`.
 #[macro_export]
 macro_rules! adapter {
-    ($plugin:ty) => {
+    ($plugin:ty $(: $($ability:ident),+ $(,)?)?) => {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             type Exported = $crate::exported::Adapter<$plugin>;
     $crate::bindings::adapter::export_adapter!(Exported with_types_in $crate::bindings::adapter);
+            $($(const _: () = { $crate::ability!($ability, Exported); };)+)?
             $crate::manifest!();
         };
         #[cfg(not(target_arch = "wasm32"))]
         const _: () = {
             const fn implements<T: $crate::Adapter>() {}
             implements::<$plugin>();
+            $($({
+                const fn implements<T: $crate::$ability>() {}
+                implements::<$plugin>();
+            })+)?
         };
+    };
+}
+
+/// Exports one optional interface.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! ability {
+    (Jobs, $exported:ident) => {
+    $crate::bindings::pollable::export_pollable!($exported with_types_in $crate::bindings::pollable);
+    };
+    (Catalogue, $exported:ident) => {
+    $crate::bindings::priced::export_priced!($exported with_types_in $crate::bindings::priced);
+    };
+    (Health, $exported:ident) => {
+    $crate::bindings::checkable::export_checkable!($exported with_types_in $crate::bindings::checkable);
     };
 }
 

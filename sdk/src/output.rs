@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use crate::Blob;
 #[cfg(target_arch = "wasm32")]
 use crate::bindings::adapter::easel::plugin::images;
 use crate::bindings::adapter::easel::plugin::types;
+use crate::{Blob, Job};
 
 /// A finished answer.
 #[derive(Debug, Default)]
@@ -18,6 +18,15 @@ pub struct Output {
     pub usage: Vec<(String, u64)>,
     /// What was done differently than asked.
     pub notes: Vec<Note>,
+    /// The provider's job that is to be polled for the pictures, which are not there yet.
+    pub pending: Option<Job>,
+}
+
+impl Output {
+    /// No pictures yet: the host polls this job. For adapters that implement [`Jobs`](crate::Jobs).
+    pub fn pending(job: Job) -> Self {
+        Self { pending: Some(job), ..Self::default() }
+    }
 }
 
 /// One picture. The host reads its format and size from the bytes.
@@ -89,6 +98,9 @@ impl From<Output> for images::ImageResult {
         }
         for note in &output.notes {
             result.add_note(note.param.as_deref(), &note.message);
+        }
+        if let Some(job) = output.pending {
+            result.set_pending(&job.into());
         }
         result
     }

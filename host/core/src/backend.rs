@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{Context, GenerationRequest, ModelInfo, Output, Permit, Result};
+use crate::{Context, GenerationRequest, ModelInfo, Money, Output, Permit, Result};
 
 /// Turns a request into images.
 #[async_trait]
@@ -26,6 +26,21 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// Any kind; the message is for the caller.
     async fn generate(&self, context: &Context, job: Job) -> Result<Output>;
+
+    /// Says what a request that fits the model would cost at most, before it runs; `None` means not knowing, which is
+    /// not zero. Unless a backend knows better, it is the model's price.
+    ///
+    /// # Errors
+    /// Any kind; the message is for the caller.
+    async fn estimate(
+        &self,
+        context: &Context,
+        request: &GenerationRequest,
+        model: &Arc<ModelInfo>,
+    ) -> Result<Option<Money>> {
+        let _ = context;
+        Ok(model.price_of(request.count))
+    }
 }
 
 /// One admitted piece of work. The request fits the model: every choice that is the model's to make is filled in.

@@ -53,6 +53,14 @@ pub struct ModelInfo {
     pub price: Option<Money>,
 }
 
+impl ModelInfo {
+    /// What so many pictures cost at most, where that is known.
+    pub fn price_of(&self, count: u32) -> Option<Money> {
+        let price = self.price.as_ref()?;
+        Some(Money { micros: price.micros.saturating_mul(count.into()), currency: price.currency.clone() })
+    }
+}
+
 /// How a model treats one parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Control<T> {

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use easel_core::{
-    Backend, Context, Error, ErrorKind, Image, Job, Made, ModelInfo, Note, NoteKind, Output, ParamNames, Readiness,
-    Result, Size,
+    Backend, Context, Error, ErrorKind, GenerationRequest, Image, Job, Made, ModelInfo, Money, Note, NoteKind, Output,
+    ParamNames, Readiness, Result, Size,
 };
 use wasmtime::component::Resource;
 
 use crate::bindings::easel::plugin::types::PluginError;
 use crate::call::{Surroundings, call_context, while_wanted};
-use crate::fault::{callers_word, clean, of_value};
-use crate::host::{CallProgress, ImageRequest, ImageResult, PartialQuota};
+use crate::fault::{callers_word, clean, fault, of_value};
+use crate::host::{ImageRequest, ImageResult};
+use crate::jobs::Polling;
 use crate::plugin::Plugin;
 use crate::refusal::Refusal;
 use crate::{models, pixels};
@@ -40,16 +41,29 @@ impl Backend for Adapter {
         }
     }
 
+    async fn estimate(
+        &self,
+        context: &Context,
+        request: &GenerationRequest,
+        model: &Arc<ModelInfo>,
+    ) -> Result<Option<Money>> {
+        match self.0.compiled.linked.abilities.catalogue {
+            Some(_) => while_wanted(context, self.0.estimate(context, request, model)).await,
+            None => Ok(model.price_of(request.count)),
+        }
+    }
+
     async fn generate(&self, context: &Context, job: Job) -> Result<Output> {
         let Job { request, model, permit } = job;
         let names = request.names();
         let (size, format, quality) = (request.size, request.format, request.compression);
         let called = call_context(context, self.0.limits.wall);
-        let progress = CallProgress::new(PartialQuota::new(&self.0.limits), request.count);
+        let mut polling = Polling::new(&self.0, context, &request, &permit);
+        let progress = polling.progress();
         let request = ImageRequest { request, model: Some(model.id.clone()) };
         let compiled = Arc::clone(&self.0.compiled);
         let call = self.0.call(
-            Surroundings::of(context, Some(permit.clone())),
+            Surroundings::of(context, Some(permit.clone())).charging(&polling.cpu),
             Box::new(move |store, instance| {
                 Box::pin(async move {
                     let guest = compiled.linked.exports.adapter()?.load(&mut *store, instance)?;
@@ -66,7 +80,7 @@ impl Backend for Adapter {
             }),
         );
         while_wanted(context, async {
-            let result = call.await??;
+            let result = polling.finish(call.await??).await?;
             let asked = Asked { size, format, quality, names };
             let id = Arc::clone(&self.0.id);
             // Reading and converting pictures is slow, and the permit stands for that work as well.
@@ -91,6 +105,9 @@ struct Asked {
 
 /// What the plugin made, in the words of core: every picture is read, and brought into the format that was asked for.
 fn output(plugin: &str, result: ImageResult, asked: &Asked) -> Result<Output> {
+    if result.pending.is_some() {
+        return Err(fault(plugin, "left its answer pending where nobody polls"));
+    }
     let mut notes = notes(result.notes, asked.names);
     let mut images = Vec::new();
     for (number, (blob, info)) in result.images.into_iter().enumerate() {

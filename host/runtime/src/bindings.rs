@@ -18,6 +18,9 @@ wasmtime::component::bindgen!({
             import easel:plugin/request-edit@0.2.0;
             export easel:plugin/backend@0.2.0;
             export easel:plugin/transform@0.2.0;
+            export easel:plugin/jobs@0.2.0;
+            export easel:plugin/catalogue@0.2.0;
+            export easel:plugin/health@0.2.0;
         }
     ",
     imports: {

@@ -33,6 +33,8 @@ pub(crate) struct Surroundings {
     trace_parent: Option<TraceParent>,
     asker: Asker,
     permit: Option<Permit>,
+    /// A budget that other calls of the same request are charged to as well.
+    cpu: Option<Arc<CpuBudget>>,
 }
 
 /// Who asks.
@@ -40,6 +42,9 @@ pub(crate) struct Surroundings {
 enum Asker {
     /// A request. It takes one of the slots, and has the network as granted.
     Request,
+    /// A request that goes on, or the host on its behalf, for so long. It waits for a slot, and has the network as
+    /// granted.
+    Later(Duration),
     /// The host itself, for so long. It needs no slot and gives no network.
     Host(Duration),
 }
@@ -55,7 +60,19 @@ impl Surroundings {
             trace_parent: context.trace_parent.clone(),
             asker: Asker::Request,
             permit,
+            cpu: None,
         }
+    }
+
+    /// The same for what goes on after a first call. It has begun already, so it waits for a slot as long as `limit` and
+    /// the deadline let it.
+    pub(crate) fn later(context: &Context, permit: Option<Permit>, limit: Duration) -> Self {
+        Self { asker: Asker::Later(limit), ..Self::of(context, permit) }
+    }
+
+    /// Charges the call to a budget that it shares with others.
+    pub(crate) fn charging(self, cpu: &Arc<CpuBudget>) -> Self {
+        Self { cpu: Some(Arc::clone(cpu)), ..self }
     }
 
     /// Those of a question that the host asks by itself, without network.
@@ -68,6 +85,7 @@ impl Surroundings {
             trace_parent: None,
             asker: Asker::Host(limit),
             permit: None,
+            cpu: None,
         }
     }
 }
@@ -89,6 +107,7 @@ impl Plugin {
     ) -> Result<T> {
         let slot = match surroundings.asker {
             Asker::Request => Some(self.slot()?),
+            Asker::Later(limit) => Some(self.slot_by(surroundings.deadline.min(Instant::now() + limit)).await?),
             Asker::Host(_) => None,
         };
         let plugin = Arc::clone(self);
@@ -116,15 +135,24 @@ impl Plugin {
         })
     }
 
+    /// One of the slots for calls, as soon as one is free.
+    async fn slot_by(&self, deadline: Instant) -> Result<OwnedSemaphorePermit> {
+        match timeout_at(deadline, Arc::clone(&self.shared.calls).acquire_owned()).await {
+            Ok(Ok(slot)) => Ok(slot),
+            Ok(Err(_)) => Err(stopping()),
+            Err(_) => Err(past_deadline()),
+        }
+    }
+
     async fn run<T>(&self, surroundings: Surroundings, work: Work<T>) -> Result<T> {
         let wall = match surroundings.asker {
             Asker::Request => self.limits.wall,
-            Asker::Host(limit) => self.limits.wall.min(limit),
+            Asker::Later(limit) | Asker::Host(limit) => self.limits.wall.min(limit),
         };
         let deadline = surroundings.deadline;
         let until = deadline.min(Instant::now() + wall);
         let _ticking = self.shared.ticker.hold();
-        let cpu = CpuBudget::new(self.limits.cpu);
+        let cpu = surroundings.cpu.clone().unwrap_or_else(|| CpuBudget::new(self.limits.cpu));
         let call = self.state_of(surroundings, until);
         let mut store = new_store(&self.shared.engine, call, &cpu, Arc::clone(&self.hidden));
         let pre = &self.compiled.linked.pre;
@@ -140,9 +168,7 @@ impl Plugin {
         match result {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(of_trap(&self.id, &error, store.data())),
-            Err(_) if Instant::now() >= deadline => {
-                Err(Error::new(ErrorKind::Timeout, "the deadline of the request passed"))
-            }
+            Err(_) if Instant::now() >= deadline => Err(past_deadline()),
             Err(_) => Err(of_trap(&self.id, &Breach::Wall(wall).into(), store.data())),
         }
     }
@@ -152,7 +178,7 @@ impl Plugin {
         CallState {
             plugin: Arc::clone(&self.id),
             config: Arc::clone(&self.config),
-            door: self.door.clone().filter(|_| asker == Asker::Request),
+            door: self.door.clone().filter(|_| !matches!(asker, Asker::Host(_))),
             credentials: Arc::clone(&self.credentials),
             visits: Arc::new(Visits::new(&request_id, trace_parent.as_ref())),
             blobs: BlobQuota::new(self.limits.blob_bytes),
@@ -168,6 +194,11 @@ impl Plugin {
             progress,
         }
     }
+}
+
+/// Time is up.
+pub(crate) fn past_deadline() -> Error {
+    Error::new(ErrorKind::Timeout, "the deadline of the request passed")
 }
 
 fn stopping() -> Error {

@@ -10,6 +10,7 @@ use wasmtime_wasi::p2::bindings::{cli, random};
 use wasmtime_wasi::random::WasiRandom;
 
 use crate::PluginKind;
+use crate::abilities::Abilities;
 use crate::bindings::easel::plugin::{blobs, fetch, host, images, pixels, request_edit, types};
 use crate::bindings::exports::easel::plugin::{backend, transform};
 use crate::contract::{self, CONTRACT};
@@ -72,6 +73,7 @@ pub(crate) fn shape(bytes: &[u8]) -> Result<Shape, Refusal> {
 pub(crate) struct Linked {
     pub(crate) pre: InstancePre<State>,
     pub(crate) exports: Exports,
+    pub(crate) abilities: Abilities,
 }
 
 /// How the calls into a plugin are found.
@@ -146,7 +148,8 @@ impl Linkers {
                 Exports::Transformer(transform::GuestIndices::new(&pre).map_err(|_| missing("transform"))?)
             }
         };
-        Ok(Linked { pre, exports })
+        let abilities = Abilities::of(engine, component, &pre)?;
+        Ok(Linked { pre, exports, abilities })
     }
 }
 

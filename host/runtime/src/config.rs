@@ -96,6 +96,14 @@ pub struct HostLimits {
     pub partial_images: u32,
     /// Their bytes, summed over one request.
     pub partial_bytes: u64,
+    /// The longest state of a provider's job.
+    pub job_state_bytes: usize,
+    /// The shortest wait between two polls of a job, whatever the plugin asks for.
+    pub poll_least: Duration,
+    /// The longest wait between two polls of a job.
+    pub poll_most: Duration,
+    /// The time of a question beside the work: an estimate, a health check, the cancelling of a job.
+    pub question: Duration,
     /// The longest wait for a connection, the name's resolution included.
     pub connect: Duration,
     /// The longest wait for the head of an answer.
@@ -135,6 +143,10 @@ impl Default for HostLimits {
             event_bytes: 16 * MIB,
             partial_images: 1024,
             partial_bytes: 64 << 20,
+            job_state_bytes: 16 << 10,
+            poll_least: Duration::from_millis(200),
+            poll_most: Duration::from_secs(30),
+            question: Duration::from_secs(10),
             connect: Duration::from_secs(10),
             first_byte: Duration::from_secs(300),
             between_bytes: Duration::from_secs(60),

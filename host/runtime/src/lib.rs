@@ -16,6 +16,7 @@
 mod runtime;
 
 mod config;
+mod generations;
 mod registry;
 
 mod files;
@@ -24,6 +25,7 @@ mod loader;
 mod slot;
 mod watch;
 
+mod abilities;
 mod cache;
 mod compile;
 mod component;
@@ -37,6 +39,9 @@ mod refusal;
 
 mod adapter;
 mod call;
+mod estimate;
+mod health;
+mod jobs;
 mod transformer;
 
 mod bindings;
@@ -56,6 +61,7 @@ mod splice;
 mod random;
 
 pub use config::{HostLimits, PluginSettings, RuntimeConfig, Secret};
+pub use health::{Health, HealthDepth};
 pub use registry::{PluginState, PluginStatus};
 pub use runtime::Runtime;
 

@@ -255,6 +255,7 @@ impl Loader {
         serving.sort_by(|one, other| one.plugin().id.cmp(&other.plugin().id));
         // For a moment, while the first by path comes, two have one id.
         serving.dedup_by(|later, first| later.plugin().id == first.plugin().id);
+        self.shared.generations.set(serving.iter().map(Serving::plugin));
         let mut view = View { status: self.slots.values().map(Slot::status).collect(), ..View::default() };
         for plugin in serving {
             match plugin {

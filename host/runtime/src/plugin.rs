@@ -16,6 +16,7 @@ use crate::cache::Cache;
 use crate::component::{Linked, Linkers};
 use crate::door::{Credentials, Door, Grant, Network, Vault, Vaults, hidden_headers};
 use crate::engine::Ticker;
+use crate::generations::Generations;
 use crate::manifest::Manifest;
 use crate::refusal::Refusal;
 use crate::{HostLimits, PluginKind, PluginSettings};
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) linkers: Linkers,
     pub(crate) ticker: Ticker,
     pub(crate) limits: HostLimits,
+    /// Who serves now, by plugin.
+    pub(crate) generations: Generations,
     pub(crate) network: Network,
     /// The values of credentials, by plugin.
     pub(crate) vaults: Vaults,

@@ -17,10 +17,11 @@ use crate::cache::Cache;
 use crate::component::Linkers;
 use crate::door::{Network, Vaults};
 use crate::engine::{Ticker, engine};
+use crate::generations::Generations;
 use crate::loader::{Control, Loader};
 use crate::plugin::Shared;
 use crate::registry::{PluginStatus, Registry};
-use crate::{PluginSettings, RuntimeConfig};
+use crate::{Health, HealthDepth, PluginSettings, RuntimeConfig};
 
 /// How long a start waits for the plugins that lie there. What is not compiled by then follows.
 const START_TIME: Duration = Duration::from_secs(60);
@@ -98,6 +99,17 @@ impl Runtime {
     /// How every plugin stands, by path.
     pub fn status(&self) -> Vec<PluginStatus> {
         self.registry.view().status.clone()
+    }
+
+    /// Asks a plugin how it stands; `None` when it does not tell.
+    ///
+    /// # Errors
+    /// `NotFound` when no such plugin serves. Else what a request would meet: the plugin's own error, or its fault.
+    pub async fn health(&self, id: &str, depth: HealthDepth) -> Result<Option<Health>> {
+        match self.shared.generations.current(id) {
+            Some(plugin) => plugin.health(depth).await,
+            None => Err(Error::new(ErrorKind::NotFound, format!("there is no plugin {id:?} that serves"))),
+        }
     }
 
     /// Gives the plugins other settings, all at once, by the same path as a changed file: plugins whose settings changed
@@ -182,6 +194,7 @@ fn shared(limits: crate::HostLimits, cache: Option<Cache>, guests: Handle) -> Re
         engine,
         cache,
         limits,
+        generations: Generations::default(),
         network: Network::new(),
         vaults: Vaults::default(),
         guests,

@@ -1,9 +1,10 @@
 //! The rules of the house, read from `cargo metadata` and from the tree. Each rule is a function that returns what breaks
 //! it, and each is also run on a sample that breaks it, so that no rule can hold by accident.
 //!
-//! [`packages`] holds who may depend on whom, [`sources`] what may stand in which file, [`words`] which words are said
-//! where.
+//! [`packages`] holds who may depend on whom, [`sources`] what may stand in which file, [`contract`] what `wit/` must say
+//! and who speaks it, [`words`] which words are said where.
 
+mod contract;
 mod packages;
 mod sources;
 mod words;

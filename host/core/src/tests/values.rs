@@ -1,6 +1,8 @@
 //! The small values: how they are read, written and bounded.
 
-use crate::{ImageFormat, Money, RequestId, Secret, Size, TraceParent};
+use std::sync::Arc;
+
+use crate::{Backend, ImageFormat, ModelInfo, Money, RequestId, Secret, Size, TraceParent};
 
 #[test]
 fn sizes_are_read_as_two_plain_numbers() {
@@ -127,6 +129,20 @@ fn trace_parents_are_what_the_standard_calls_valid() {
 fn money_is_written_exactly() {
     for (micros, text) in [(0, "0.000000 USD"), (39_000, "0.039000 USD"), (12_000_001, "12.000001 USD")] {
         assert_eq!(Money { micros, currency: "USD".to_owned() }.to_string(), text);
+    }
+}
+
+#[tokio::test]
+async fn backend_that_knows_no_better_estimates_by_its_models_price() {
+    let (price, dollar) = (Money { micros: 40_000, currency: "USD".to_owned() }, "USD".to_owned());
+    let free = super::fakes::model("brush");
+    let priced = ModelInfo { price: Some(price), ..free.clone() };
+    let dear = ModelInfo { price: Some(Money { micros: u64::MAX, currency: dollar.clone() }), ..free.clone() };
+    let request = super::fakes::checked(crate::Draft { count: 3, ..crate::Draft::new("a fox") });
+    let backend = super::fakes::FakeBackend::new("studio", &[]);
+    for (model, micros) in [(free, None), (priced, Some(120_000)), (dear, Some(u64::MAX))] {
+        let estimate = backend.estimate(&super::fakes::context(), &request, &Arc::new(model)).await.unwrap();
+        assert_eq!(estimate, micros.map(|micros| Money { micros, currency: dollar.clone() }));
     }
 }
 

@@ -12,6 +12,9 @@ use crate::state::State;
 /// The most pictures, notes or quantities that one result takes.
 const MAX_ITEMS: usize = 64;
 
+/// The longest id of a provider's job, in bytes.
+const MAX_JOB_ID: usize = 256;
+
 /// What was asked for.
 pub struct ImageRequest {
     pub(crate) request: GenerationRequest,
@@ -26,6 +29,22 @@ pub struct ImageResult {
     pub(crate) cost: Option<Money>,
     pub(crate) usage: Vec<Usage>,
     pub(crate) notes: Vec<(Option<String>, String)>,
+    /// The provider's job that it waits for.
+    pub(crate) pending: Option<images::Job>,
+}
+
+impl ImageResult {
+    /// Puts what an earlier result of the same request said in front of this one's words.
+    pub(crate) fn after(mut self, earlier: Self) -> Self {
+        self.notes.splice(0..0, earlier.notes);
+        self.notes.truncate(MAX_ITEMS);
+        self.cost = self.cost.or(earlier.cost);
+        let is_said = |usage: &Usage| self.usage.iter().any(|later| later.unit == usage.unit);
+        let unsaid: Vec<_> = earlier.usage.into_iter().filter(|usage| !is_said(usage)).collect();
+        self.usage.splice(0..0, unsaid);
+        self.usage.truncate(MAX_ITEMS);
+        self
+    }
 }
 
 impl images::Host for State {}
@@ -127,6 +146,20 @@ impl images::HostImageResult for State {
         message: String,
     ) -> wasmtime::Result<()> {
         push("notes", &mut self.table.get_mut(&result)?.notes, (param, clean(&message, 1000)))
+    }
+
+    fn set_pending(&mut self, result: Resource<ImageResult>, job: images::Job) -> wasmtime::Result<()> {
+        let (id, state, most) = (job.id.len(), job.state.len(), self.call.limits.job_state_bytes);
+        if !(1..=MAX_JOB_ID).contains(&id) {
+            let message = format!("gave a job with an id of {id} bytes; an id has 1 to {MAX_JOB_ID}");
+            return Err(Breach::Contract(message).into());
+        }
+        if state > most {
+            let message = format!("gave a job with a state of {state} bytes; at most {most} are kept");
+            return Err(Breach::Contract(message).into());
+        }
+        self.table.get_mut(&result)?.pending = Some(job);
+        Ok(())
     }
 
     fn drop(&mut self, result: Resource<ImageResult>) -> wasmtime::Result<()> {

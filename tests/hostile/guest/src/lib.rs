@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use bindings::easel::plugin::blobs::{Blob, BlobWriter};
 use bindings::easel::plugin::host;
-use bindings::easel::plugin::images::{ImageRequest, ImageResult, PictureInfo, Progress};
+use bindings::easel::plugin::images::{ImageRequest, ImageResult, Job, PictureInfo, Progress};
 use bindings::easel::plugin::types::{CallContext, ErrorKind, Money, PluginError};
 use bindings::exports::easel::plugin::backend::Guest;
 
@@ -63,6 +63,7 @@ impl Guest for Hostile {
             "error" => return Err(told_error(rest)),
             "wrong-cost" => return wrong_cost(),
             "many-notes" => return many_notes(),
+            "pending" => return pending(),
             "context" => format!("{} {} {:?}", ctx.request_id, ctx.deadline, ctx.trace_parent),
             "request" => format!("{:?} {:?} {:?}", req.model(), req.size(), req.format()),
             "config" => host::config(),
@@ -241,6 +242,13 @@ fn pictures(count: u32, words: &[&str]) -> Result<ImageResult, PluginError> {
 fn wrong_cost() -> Result<ImageResult, PluginError> {
     let result = ImageResult::new();
     result.set_cost(&Money { micros: 1, currency: "dollars".to_owned() });
+    Ok(result)
+}
+
+/// Leaves the result pending, without being able to go on.
+fn pending() -> Result<ImageResult, PluginError> {
+    let result = ImageResult::new();
+    result.set_pending(&Job { id: "job-1".to_owned(), state: Vec::new(), version: 0, poll_after: 0 });
     Ok(result)
 }
 

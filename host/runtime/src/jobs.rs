@@ -1,0 +1,168 @@
+//! Providers that answer with a job: the adapter leaves its result pending, and the host polls on its behalf until there
+//! is a result, the deadline passes or the caller goes. In between no instance lives and no slot is taken.
+//!
+//! A job is a value, so each poll asks the generation that serves then: after a swap the new one goes on. Whatever ends the
+//! polling other than a result, the plugin is asked to cancel the job, by a task of its own that holds the request's
+//! permit until then: the work is not over before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use easel_core::{Context, GenerationRequest, ParamNames, Permit, Result};
+use tokio::time::{Instant, sleep_until};
+use wasmtime::component::Resource;
+
+use crate::bindings::easel::plugin::images::Job;
+use crate::budget::CpuBudget;
+use crate::call::{Surroundings, call_context, past_deadline};
+use crate::fault::{fault, of_value};
+use crate::host::{CallProgress, ImageResult, PartialQuota};
+use crate::plugin::Plugin;
+
+/// What all calls of one request share.
+pub(crate) struct Polling {
+    /// The generation that began.
+    plugin: Arc<Plugin>,
+    context: Context,
+    names: &'static ParamNames,
+    count: u32,
+    permit: Permit,
+    partials: PartialQuota,
+    /// Counted over all calls of the request, so that polling is no way around the budget.
+    pub(crate) cpu: Arc<CpuBudget>,
+    /// The job that would be left behind if nobody polled any more.
+    open: Option<Job>,
+}
+
+impl Polling {
+    pub(crate) fn new(plugin: &Arc<Plugin>, context: &Context, request: &GenerationRequest, permit: &Permit) -> Self {
+        Self {
+            plugin: Arc::clone(plugin),
+            context: context.clone(),
+            names: request.names(),
+            count: request.count,
+            permit: permit.clone(),
+            partials: PartialQuota::new(&plugin.limits),
+            cpu: CpuBudget::new(plugin.limits.cpu),
+            open: None,
+        }
+    }
+
+    /// Where one call tells its progress.
+    pub(crate) fn progress(&self) -> CallProgress {
+        CallProgress::new(self.partials.clone(), self.count)
+    }
+
+    /// Polls until the result is no longer pending.
+    pub(crate) async fn finish(&mut self, first: ImageResult) -> Result<ImageResult> {
+        let mut result = first;
+        while let Some(job) = result.pending.take() {
+            let wait = Duration::from_millis(job.poll_after.into());
+            self.open = Some(job.clone());
+            if self.plugin.compiled.linked.abilities.jobs.is_none() {
+                return Err(fault(&self.plugin.id, "answered with a job and does not export easel:plugin/jobs"));
+            }
+            if !result.images.is_empty() {
+                return Err(fault(&self.plugin.id, "answered with pictures and with a job"));
+            }
+            let limits = &self.plugin.shared.limits;
+            let next = Instant::now() + wait.max(limits.poll_least).min(limits.poll_most);
+            sleep_until(next.min(self.context.deadline)).await;
+            if Instant::now() >= self.context.deadline {
+                return Err(past_deadline());
+            }
+            let answer = poller(&self.plugin).poll(self, job).await;
+            // What a provider charged for a job that then failed is charged all the same.
+            let answer = answer.map_err(|error| match (error.billed(), result.cost.take()) {
+                (None, Some(cost)) => error.with_billed(cost),
+                (_, _) => error,
+            })?;
+            result = answer.after(result);
+            self.open = None;
+        }
+        Ok(result)
+    }
+}
+
+impl Drop for Polling {
+    fn drop(&mut self) {
+        let Some(job) = self.open.take() else { return };
+        let plugin = poller(&self.plugin);
+        if plugin.compiled.linked.abilities.jobs.is_none() {
+            return;
+        }
+        let limit = plugin.shared.limits.question;
+        // The request is over; its deadline and its caller no longer count.
+        let context = Context {
+            deadline: Instant::now() + limit,
+            cancellation: tokio_util::sync::CancellationToken::new(),
+            progress: easel_core::Progress::new(),
+            ..self.context.clone()
+        };
+        let (permit, names) = (self.permit.clone(), self.names);
+        plugin.shared.guests.clone().spawn(async move {
+            let (id, request_id) = (plugin.id.as_ref(), context.id.as_str());
+            match plugin.cancel(&context, job, permit, names).await {
+                Ok(()) => tracing::debug!(plugin = id, request_id, "the provider's job was cancelled"),
+                Err(error) => {
+                    tracing::warn!(plugin = id, request_id, error = %error, "the provider's job may go on");
+                }
+            }
+        });
+    }
+}
+
+/// The generation to go on with: the one that serves now, where it can; else the one that began.
+fn poller(began: &Arc<Plugin>) -> Arc<Plugin> {
+    let current = began.shared.generations.current(&began.id);
+    let can_go_on =
+        |plugin: &Arc<Plugin>| plugin.compiled.linked.abilities.jobs.is_some() && plugin.not_ready.is_none();
+    current.filter(can_go_on).unwrap_or_else(|| Arc::clone(began))
+}
+
+impl Plugin {
+    async fn poll(self: &Arc<Self>, polling: &Polling, job: Job) -> Result<ImageResult> {
+        let called = call_context(&polling.context, self.limits.wall);
+        let (compiled, progress, names) = (Arc::clone(&self.compiled), polling.progress(), polling.names);
+        let permit = Some(polling.permit.clone());
+        let surroundings = Surroundings::later(&polling.context, permit, self.limits.wall).charging(&polling.cpu);
+        self.call(
+            surroundings,
+            Box::new(move |store, instance| {
+                Box::pin(async move {
+                    let guest = compiled.linked.abilities.jobs()?.load(&mut *store, instance)?;
+                    let progress = store.data_mut().table.push(progress)?;
+                    let progress = Resource::new_borrow(progress.rep());
+                    Ok(match guest.call_poll(&mut *store, &called, &job, progress).await? {
+                        Ok(result) => Ok(store.data_mut().table.delete(result)?),
+                        Err(error) => Err(of_value(error, store.data(), names)),
+                    })
+                })
+            }),
+        )
+        .await?
+    }
+
+    async fn cancel(
+        self: &Arc<Self>,
+        context: &Context,
+        job: Job,
+        permit: Permit,
+        names: &'static ParamNames,
+    ) -> Result<()> {
+        let limit = self.shared.limits.question;
+        let called = call_context(context, limit);
+        let compiled = Arc::clone(&self.compiled);
+        self.call(
+            Surroundings::later(context, Some(permit), limit),
+            Box::new(move |store, instance| {
+                Box::pin(async move {
+                    let guest = compiled.linked.abilities.jobs()?.load(&mut *store, instance)?;
+                    let answer = guest.call_cancel(&mut *store, &called, &job).await?;
+                    Ok(answer.map_err(|error| of_value(error, store.data(), names)))
+                })
+            }),
+        )
+        .await?
+    }
+}

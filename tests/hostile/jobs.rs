@@ -1,0 +1,221 @@
+//! Providers that answer with a job: the host polls, and whatever ends that, nothing goes on unasked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use easel_core::{Context, Draft, ErrorKind, Event, Job, Money, Output, Result};
+use easel_runtime::{HostLimits, PluginSettings};
+use serde_json::{Map, Value};
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use super::{Host, context, generate, install, limits, permit, request};
+use crate::harness::{Reply, Upstream, until};
+
+/// The limits of these tests: polls come as fast as they can.
+pub fn fast() -> HostLimits {
+    HostLimits { poll_least: Duration::from_millis(1), question: Duration::from_millis(500), ..limits() }
+}
+
+pub fn settings(origins: &[String], config: &[(&str, &str)]) -> PluginSettings {
+    let config: Map<_, _> = config.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect();
+    PluginSettings { origins: origins.to_vec(), config, ..PluginSettings::default() }
+}
+
+/// The adapter with every ability, in a folder of its own.
+pub async fn host(settings: PluginSettings, limits: HostLimits) -> Host {
+    let folder = TempDir::new().unwrap();
+    let manifest = include_str!("guest/jobs/plugin.toml");
+    install(folder.path(), "hostile-jobs", env!("COMPONENT_HOSTILE_JOBS"), manifest);
+    Host::start(folder, [("hostile-jobs".to_owned(), settings)].into(), limits).await
+}
+
+async fn plain() -> Host {
+    host(PluginSettings::default(), fast()).await
+}
+
+/// An upstream whose jobs are done once it is told so, and a host that may ask it.
+async fn with_upstream(limits: HostLimits) -> (Host, Upstream, Arc<AtomicBool>) {
+    let is_done = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&is_done);
+    let upstream = Upstream::start(move |_| {
+        let word = if told.load(Ordering::SeqCst) { "done" } else { "pending" };
+        Reply::bytes(200, "text/plain", word.into())
+    })
+    .await;
+    let host = host(settings(&[upstream.origin()], &[("generation", "one")]), limits).await;
+    (host, upstream, is_done)
+}
+
+fn asked(upstream: &Upstream, path: &str) -> usize {
+    upstream.received().iter().filter(|received| received.path == path).count()
+}
+
+async fn generate_in(host: &Host, context: &Context, prompt: &str) -> Result<Output> {
+    let backend = host.backend();
+    let job = Job { request: request(Draft::new(prompt)), model: backend.models().remove(0), permit: permit().1 };
+    backend.generate(context, job).await
+}
+
+#[tokio::test]
+async fn job_is_polled_in_fresh_instances_until_it_is_done() {
+    let host = plain().await;
+    assert_eq!(host.answer("job").await, "generation  poll 3 version 1");
+    assert_eq!(host.answer("at-once").await, "at once", "a result may be there at once");
+}
+
+#[tokio::test]
+async fn polls_tell_progress_too() {
+    let host = plain().await;
+    let context = context();
+    let mut reader = context.progress.listen();
+    generate_in(&host, &context, "job").await.unwrap();
+    drop(context);
+    let mut steps = Vec::new();
+    while let Some(event) = reader.next().await {
+        let Event::Step { step, .. } = event else { panic!("{event:?}") };
+        steps.push(step);
+    }
+    assert_eq!(steps, [2, 3, 4]);
+}
+
+#[tokio::test]
+async fn what_was_said_at_the_start_stays_said() {
+    let host = plain().await;
+    let output = host.generate("priced").await.unwrap();
+    assert_eq!(output.cost, Some(Money { micros: 7, currency: "USD".into() }));
+    assert_eq!((output.usage[0].unit.as_str(), output.notes[0].message.as_str()), ("jobs", "told at the start"));
+    let error = host.generate("failing").await.unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Upstream, "the job went wrong"));
+    assert_eq!(error.billed(), Some(&Money { micros: 7, currency: "USD".into() }), "it was charged all the same");
+}
+
+#[tokio::test]
+async fn job_that_breaks_the_contract_is_a_fault() {
+    let host = plain().await;
+    let rows = [
+        ("large-state", "at most 16384 are kept"),
+        ("long-id", "gave a job with an id of 257 bytes; an id has 1 to 256"),
+        ("both", "answered with pictures and with a job"),
+        ("trap", "trapped: "),
+    ];
+    for (prompt, expected) in rows {
+        let error = host.generate(prompt).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PluginFault, "{prompt}: {error}");
+        assert!(error.message().contains(expected), "{:?} should contain {expected:?}", error.message());
+    }
+    assert_eq!(host.answer("at-once").await, "at once");
+}
+
+#[tokio::test]
+async fn job_of_a_plugin_that_cannot_be_polled_is_a_fault() {
+    let host = Host::new().await;
+    let error = host.fault("pending").await;
+    assert!(error.message().ends_with("answered with a job and does not export easel:plugin/jobs"), "{error}");
+}
+
+#[tokio::test]
+async fn polling_for_ever_ends_with_the_deadline_and_the_job_is_cancelled() {
+    let (host, upstream, _) = with_upstream(fast()).await;
+    let context = Context { deadline: Instant::now() + Duration::from_millis(500), ..context() };
+    let error = generate_in(&host, &context, &format!("forever {}", upstream.origin())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(asked(&upstream, "/poll") > 1);
+    until("the job is cancelled", async || asked(&upstream, "/cancel") == 1).await;
+}
+
+#[tokio::test]
+async fn polls_keep_within_the_bounds_of_the_host() {
+    let slow = HostLimits { poll_least: Duration::from_millis(100), ..fast() };
+    let (host, upstream, _) = with_upstream(slow).await;
+    let context = Context { deadline: Instant::now() + Duration::from_millis(500), ..context() };
+    generate_in(&host, &context, &format!("forever {}", upstream.origin())).await.unwrap_err();
+    assert!(asked(&upstream, "/poll") <= 5, "not more often than every 100 ms");
+
+    let eager = HostLimits { poll_most: Duration::from_millis(10), ..fast() };
+    let host = self::host(PluginSettings::default(), eager).await;
+    assert_eq!(host.answer("slow").await, "generation  poll 3 version 1", "an hour was asked for");
+}
+
+#[tokio::test]
+async fn polls_share_one_budget_of_processor_time() {
+    let host = plain().await;
+    let error = host.generate("burn").await.unwrap_err();
+    assert_eq!(error.message(), "plugin hostile-jobs ran past its CPU budget of 500 ms");
+}
+
+#[tokio::test]
+async fn job_is_cancelled_when_the_caller_goes_or_the_poll_fails() {
+    let (host, upstream, _) = with_upstream(fast()).await;
+    let context = context();
+    let prompt = format!("forever {}", upstream.origin());
+    let going = async {
+        until("it is polled", async || asked(&upstream, "/poll") > 0).await;
+        context.cancellation.cancel();
+    };
+    let (result, ()) = tokio::join!(generate_in(&host, &context, &prompt), going);
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Cancelled);
+    until("the job is cancelled", async || asked(&upstream, "/cancel") == 1).await;
+
+    for (number, prompt) in [(2, "failing"), (3, "trap")] {
+        host.generate(&format!("{prompt} {}", upstream.origin())).await.unwrap_err();
+        until("the job is cancelled", async || asked(&upstream, "/cancel") == number).await;
+    }
+}
+
+#[tokio::test]
+async fn job_that_is_done_is_not_cancelled() {
+    let (host, upstream, is_done) = with_upstream(fast()).await;
+    is_done.store(true, Ordering::SeqCst);
+    let prompt = format!("until-told {}", upstream.origin());
+    assert_eq!(host.answer(&prompt).await, "generation one poll 1 version 1");
+    // The one that fails is cancelled after it, so its turn has passed.
+    host.generate(&format!("failing {}", upstream.origin())).await.unwrap_err();
+    until("the other is cancelled", async || asked(&upstream, "/cancel") > 0).await;
+    assert_eq!(asked(&upstream, "/cancel"), 1);
+}
+
+#[tokio::test]
+async fn cancelling_that_hangs_is_ended_and_the_permit_held_until_then() {
+    let (host, upstream, _) = with_upstream(fast()).await;
+    let (backend, (admission, permit)) = (host.backend(), permit());
+    let context = Context { deadline: Instant::now() + Duration::from_millis(200), ..context() };
+    let draft = Draft::new(format!("cancel-hangs {}", upstream.origin()));
+    let job = Job { request: request(draft), model: backend.models().remove(0), permit };
+    backend.generate(&context, job).await.unwrap_err();
+    until("it is asked to cancel", async || asked(&upstream, "/cancel") == 1).await;
+    assert_eq!(admission.inflight(), 1, "the work is not over yet");
+    until("the permit is back", async || admission.inflight() == 0).await;
+    assert_eq!(host.answer("at-once").await, "at once");
+}
+
+#[tokio::test]
+async fn newer_generation_polls_on_and_the_old_one_where_there_is_none() {
+    for is_replaced in [true, false] {
+        let (host, upstream, is_done) = with_upstream(fast()).await;
+        let backend = host.backend();
+        let prompt = format!("until-told {}", upstream.origin());
+        let changing = async {
+            until("the first polls", async || asked(&upstream, "/poll") > 0).await;
+            if is_replaced {
+                let since = host.status("hostile-jobs").since;
+                let settings = settings(&[upstream.origin()], &[("generation", "two")]);
+                host.runtime.reconfigure([("hostile-jobs".to_owned(), settings)].into());
+                host.until("the second serves", |runtime| super::status_of(runtime, "hostile-jobs").since != since)
+                    .await;
+            } else {
+                std::fs::remove_dir_all(host.folder.path().join("hostile-jobs")).unwrap();
+                host.until("it is gone", |runtime| runtime.backends().is_empty()).await;
+            }
+            // One poll may have begun before; the second from here on is of whoever polls now.
+            let before = asked(&upstream, "/poll");
+            until("it is polled on", async || asked(&upstream, "/poll") >= before + 2).await;
+            is_done.store(true, Ordering::SeqCst);
+        };
+        let (output, ()) = tokio::join!(generate(&*backend, Draft::new(prompt)), changing);
+        let answer = output.unwrap().images[0].revised_prompt.clone().unwrap();
+        let expected = if is_replaced { "generation two poll " } else { "generation one poll " };
+        assert!(answer.starts_with(expected), "{answer}");
+    }
+}
