@@ -143,7 +143,8 @@ fn echoed(path: &str, key: &str) -> Bytes {
 }
 
 fn url_encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>()
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 fn gzipped(bytes: &[u8]) -> Bytes {
@@ -159,6 +160,8 @@ fn sought(key: &str) -> Vec<String> {
     vec![
         key.to_owned(),
         json.trim_matches('"').to_owned(),
+        json.trim_matches('"').replace('/', "\\/"),
+        url_encoded(key),
         middle(STANDARD.encode(format!("user:{key}"))),
         middle(URL_SAFE_NO_PAD.encode(format!("x{key}"))),
     ]
