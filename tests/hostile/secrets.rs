@@ -77,6 +77,10 @@ async fn body_that_cannot_hold_the_key_is_refused_before_its_end_is_sent() {
         let answer = host.answer(&format!("wasi-http POST {url} {body} x-easel-credential:key")).await;
         assert!(answer.starts_with("refused: "), "{body}: {answer}");
     }
+    // What is whole when it is sent is checked to the letter.
+    let body = r#"body={"auth":{},"a":"\q"}"#;
+    let error = host.generate(&format!("fetch POST {url} {body} credential=key")).await.unwrap_err();
+    assert!(error.message().contains("the body is not JSON"), "{error}");
     assert!(upstream.received().iter().all(|received| !String::from_utf8_lossy(&received.body).contains(KEY)));
 }
 
