@@ -147,6 +147,23 @@ async fn plugin_sets_no_header_that_is_the_hosts() {
     assert!(upstream.received().is_empty());
 }
 
+#[tokio::test]
+async fn address_and_headers_of_a_request_are_bounded() {
+    let upstream = echo().await;
+    let host = Host::granted(&[&upstream.origin()]).await;
+    let headers = |count: usize| (0..count).map(|number| format!(" x-{number}:y")).collect::<String>();
+    let rows = [
+        (format!("fetch GET {}/{}", upstream.origin(), "x".repeat(16 << 10)), "longer than 16384 bytes"),
+        (format!("fetch GET {}/{}", upstream.origin(), headers(101)), "at most 100 headers, not 101"),
+    ];
+    for (prompt, expected) in rows {
+        let error = host.generate(&prompt).await.unwrap_err();
+        assert!(error.message().contains(expected), "{error}");
+    }
+    assert!(upstream.received().is_empty());
+    host.answer(&format!("fetch GET {}/{}", upstream.origin(), headers(100))).await;
+}
+
 fn redirecting(to: &str) -> impl Fn(&Received) -> Reply + Send + Sync + use<> {
     let to = to.to_owned();
     move |received: &Received| match received.path.as_str() {

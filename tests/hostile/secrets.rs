@@ -77,6 +77,10 @@ async fn body_that_cannot_hold_the_key_is_refused_before_its_end_is_sent() {
         let answer = host.answer(&format!("wasi-http POST {url} {body} x-easel-credential:key")).await;
         assert!(answer.starts_with("refused: "), "{body}: {answer}");
     }
+    // What is whole when it is sent is checked to the letter.
+    let body = r#"body={"auth":{},"a":"\q"}"#;
+    let error = host.generate(&format!("fetch POST {url} {body} credential=key")).await.unwrap_err();
+    assert!(error.message().contains("the body is not JSON"), "{error}");
     assert!(upstream.received().iter().all(|received| !String::from_utf8_lossy(&received.body).contains(KEY)));
 }
 
@@ -143,7 +147,8 @@ fn echoed(path: &str, key: &str) -> Bytes {
 }
 
 fn url_encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>()
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 fn gzipped(bytes: &[u8]) -> Bytes {
@@ -159,6 +164,8 @@ fn sought(key: &str) -> Vec<String> {
     vec![
         key.to_owned(),
         json.trim_matches('"').to_owned(),
+        json.trim_matches('"').replace('/', "\\/"),
+        url_encoded(key),
         middle(STANDARD.encode(format!("user:{key}"))),
         middle(URL_SAFE_NO_PAD.encode(format!("x{key}"))),
     ]

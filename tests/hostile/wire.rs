@@ -68,6 +68,14 @@ async fn decompression_bomb_is_stopped_at_the_limit_of_an_answer() {
 }
 
 #[tokio::test]
+async fn last_byte_of_a_packed_answer_counts() {
+    let (_upstream, host, url) = answering(packed("gzip", &gzipped(1 << 20))).await;
+    assert!(host.answer(&format!("fetch GET {url}")).await.ends_with("000"));
+    let over = gzipped((1 << 20) + 1);
+    fails(packed("gzip", &over), ErrorKind::PluginFault, "answer is longer than 1048576 bytes").await;
+}
+
+#[tokio::test]
 async fn gzip_that_unpacks_to_nothing_counts_as_it_comes() {
     let head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n".to_vec();
     fails([head, gzipped(0).repeat(100_000)].concat(), ErrorKind::PluginFault, "answer is longer than 1048576 bytes")
@@ -121,7 +129,7 @@ async fn flood_of_headers_is_refused() {
 
 #[tokio::test]
 async fn answer_that_stops_in_its_head_or_its_body_is_a_timeout() {
-    fails("HTTP/1.1 200 OK\r\ncontent-", ErrorKind::Timeout, "did not answer within").await;
+    fails("HTTP/1.1 200 OK\r\ncontent-", ErrorKind::Timeout, "did not answer within 300ms").await;
     let stops = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf";
     fails(stops, ErrorKind::Timeout, "did not go on with its answer within").await;
 }

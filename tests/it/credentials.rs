@@ -8,6 +8,8 @@ use crate::harness::{Client, Process, Reply, Upstream, components, until};
 
 const KEY: &str = "sk-planted-0123456789";
 const NEXT: &str = "sk-following-987654";
+/// One that is put into addresses.
+const SECOND: &str = "sk-in-the-address-55555";
 
 /// Everything but how components are compiled.
 const LEVEL: &str = "trace,wasmtime=info,cranelift=info,regalloc2=info";
@@ -20,13 +22,15 @@ fn start(folder: &Path, origin: &str) -> Process {
         std::fs::write(path, bytes).expect("the folder can be written");
     };
     let [(component, bytes), (manifest, text)] = components::HOSTILE;
-    let wants = "[network]\norigins = [\"operator\"]\n[[credential]]\nname = \"key\"\nheader = \"x-secret\"\n";
+    let wants = "[network]\norigins = [\"operator\"]\n[[credential]]\nname = \"key\"\nheader = \"x-secret\"\n\
+                 [[credential]]\nname = \"second\"\nquery = \"key\"\n";
     write(component, bytes);
     write(manifest, [text, wants.as_bytes()].concat().as_slice());
     write("secrets/key", KEY.as_bytes());
+    write("secrets/second", SECOND.as_bytes());
     let config = format!(
         "mode = \"stub\"\nlog.level = \"{LEVEL}\"\n[plugin.hostile]\norigins = [\"{origin}\"]\n\
-         credentials = {{ key = {{ file = \"secrets/key\" }} }}\n"
+         credentials = {{ key = {{ file = \"secrets/key\" }}, second = {{ file = \"secrets/second\" }} }}\n"
     );
     write("easel.toml", config.as_bytes());
     Process::start(folder, &["serve", "--listen", "127.0.0.1:0"], &[])
@@ -41,7 +45,7 @@ async fn ask(client: &Client, prompt: &str) -> String {
 /// Gives back the key that it got.
 async fn echo() -> Upstream {
     Upstream::start(|received| {
-        let key = received.header("x-secret").to_owned();
+        let key = format!("{}{}", received.header("x-secret"), received.path);
         Reply::bytes(200, "text/plain", format!("marker {key}").into()).with("x-seen", &key)
     })
     .await
@@ -63,7 +67,9 @@ async fn planted_key_reaches_the_provider_and_stands_in_no_log_and_no_answer() {
         format!("wasi-http GET {url} x-easel-credential:key"),
         format!("fetch-document GET {url} credential=key /x"),
         format!("fetch-picture GET {url} credential=key"),
-        "fetch GET http://127.0.0.1:1/ credential=key".to_owned(),
+        format!("fetch GET {url}missing credential=second"),
+        format!("wasi-http GET {url}missing x-easel-credential:second"),
+        "fetch GET http://127.0.0.1:1/ credential=second".to_owned(),
         format!("say it-is-{KEY}"),
         format!("say it-is-{}", KEY.replace('-', "%2D")),
     ];
@@ -71,14 +77,15 @@ async fn planted_key_reaches_the_provider_and_stands_in_no_log_and_no_answer() {
     for prompt in &prompts {
         answers.push_str(&ask(&client, prompt).await);
     }
-    assert_eq!(keys(&upstream), [KEY; 4]);
+    assert_eq!(keys(&upstream), [KEY, KEY, KEY, KEY, "", ""]);
+    assert!(upstream.received()[4..].iter().all(|received| received.path == format!("/missing?key={SECOND}")));
     let stars = "*".repeat(KEY.len());
     assert!(answers.contains("marker") && answers.contains(&format!("it-is-{stars}")), "{answers}");
-    assert!(!answers.contains(KEY), "{answers}");
+    assert!(!answers.contains(KEY) && !answers.contains(SECOND), "{answers}");
     until("the plugin's lines are logged", async || process.log().matches(&format!("it-is-{stars}")).count() >= 3)
         .await;
     let log = process.log();
-    assert!(!log.contains(KEY), "{log}");
+    assert!(!log.contains(KEY) && !log.contains(SECOND), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

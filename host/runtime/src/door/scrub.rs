@@ -139,8 +139,11 @@ fn forms(secret: &str) -> Vec<Vec<u8>> {
     let json = json.get(1..json.len().saturating_sub(1)).unwrap_or_default().to_owned();
     forms.push(json.replace('/', "\\/").into_bytes());
     for text in [json.replace('/', "\\/"), json.clone()] {
-        forms.extend([ascii(&text, false), ascii(&text, true)].map(String::into_bytes));
+        forms.extend([escaped(&text, "", false), escaped(&text, "", true)].map(String::into_bytes));
     }
+    // Some escape more than they must, so that the text can stand in HTML: Go's library, and that of .NET.
+    forms.push(json.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e").into_bytes());
+    forms.push(escaped(&json.replace("\\\"", "\""), "\"&'+<>`", true).into_bytes());
     forms.push(json.into_bytes());
     for kept in ["-_.~", "-_.!~*'()", "-_.*"] {
         for is_lower in [false, true] {
@@ -155,11 +158,11 @@ fn forms(secret: &str) -> Vec<Vec<u8>> {
     forms
 }
 
-/// With everything outside ASCII as `\uXXXX`.
-fn ascii(text: &str, is_upper: bool) -> String {
+/// With everything outside ASCII, and these, as `\uXXXX`.
+fn escaped(text: &str, also: &str, is_upper: bool) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
-        if letter.is_ascii() {
+        if letter.is_ascii() && !also.contains(letter) {
             escaped.push(letter);
             continue;
         }
@@ -233,7 +236,9 @@ mod tests {
             url::form_urlencoded::byte_serialize(SECRET.as_bytes()).collect(),
             hex(SECRET, "-_.~"),
             hex(SECRET, "-_.!~*'()"),
-            ascii(&json[1..json.len() - 1], false),
+            escaped(&json[1..json.len() - 1], "", false),
+            json[1..json.len() - 1].replace('&', "\\u0026"),
+            r"sk-\u0022a/b\\ c\u002Bd=\u00E9%\u0026\uD83D\uDD11?secret".to_owned(),
         ];
         for text in texts {
             let around = format!("before {text} after");

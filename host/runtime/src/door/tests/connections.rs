@@ -2,13 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::dns::Resolve as _;
+use rustls::RootCertStore;
 
 use super::super::resolver::CheckedResolver;
-use super::super::{DoorError, Reach};
+use super::super::{DoorError, Network, Reach};
 use super::upstream::Upstream;
-use super::{OPEN, Script, body, door};
+use super::{OPEN, Script, body, door, limited_door};
+use crate::HostLimits;
 
 fn at(address: &str) -> SocketAddr {
     address.parse().unwrap()
@@ -79,4 +82,14 @@ async fn connection_is_used_again_by_its_own_door_and_by_no_other() {
     }
     let connections: Vec<_> = upstream.came().iter().map(|came| came.connection).collect();
     assert_eq!(connections, [0, 0, 1, 1, 0]);
+}
+
+#[tokio::test]
+async fn connection_that_does_not_come_about_is_a_timeout_its_name_included() {
+    let network = Network::scripted(RootCertStore::empty(), Arc::new(|_| Box::pin(std::future::pending())));
+    let limits = HostLimits { connect: Duration::from_millis(100), ..HostLimits::default() };
+    let door = limited_door(&network, &["http://comfy.lan"], (OPEN, &[]), limits);
+    let asked = tokio::time::timeout(Duration::from_secs(30), body(&door, "http://comfy.lan/"));
+    let error = asked.await.expect("the door ends it").unwrap_err();
+    assert!(matches!(&error, DoorError::Timeout { what: "accept a connection", .. }), "{error}");
 }

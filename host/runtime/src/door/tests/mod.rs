@@ -60,6 +60,15 @@ const HEAD: &str = "[plugin]\nid = \"p\"\nversion = \"0.1.0\"\nkind = \"adapter\
 
 /// A door of a plugin that the operator lets reach these origins, with a manifest that ends so.
 fn door(network: &Network, origins: &[&str], tail: &str, credentials: &[(&str, &str)]) -> Arc<Door> {
+    limited_door(network, origins, (tail, credentials), HostLimits::default())
+}
+
+fn limited_door(
+    network: &Network,
+    origins: &[&str],
+    (tail, credentials): (&str, &[(&str, &str)]),
+    limits: HostLimits,
+) -> Arc<Door> {
     let manifest = Manifest::parse(&format!("{HEAD}{tail}")).unwrap();
     let credentials: BTreeMap<_, _> =
         credentials.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(*value))).collect();
@@ -72,7 +81,7 @@ fn door(network: &Network, origins: &[&str], tail: &str, credentials: &[(&str, &
     let settings = vaults.take([("p".to_owned(), settings)].into()).remove("p").unwrap();
     let grant = Grant::new(&manifest, &settings).unwrap();
     let credentials = Credentials::new(&manifest, &settings, vaults.of("p")).unwrap();
-    Arc::new(Door::new((grant, credentials), HostLimits::default(), network, Handle::current()).unwrap())
+    Arc::new(Door::new((grant, credentials), limits, network, Handle::current()).unwrap())
 }
 
 /// What is reached in the operator's own network.

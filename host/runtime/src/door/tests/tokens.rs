@@ -46,13 +46,12 @@ async fn provider(seconds: u64) -> Upstream {
     .await
 }
 
-fn door_to(upstream: &Upstream, granted: &[&str]) -> (Arc<Door>, String) {
+fn door_to(upstream: &Upstream) -> (Arc<Door>, String) {
     let script = Script::default();
     script.leads_to([upstream.address]);
     let origin = format!("https://api.example.com:{}", upstream.address.port());
     let key = key_file(&format!("{origin}/token"));
-    let origins: Vec<&str> = granted.iter().copied().chain([origin.as_str()]).collect();
-    (super::door(&script.network(), &origins, WANTS, &[("account", &key)]), origin)
+    (super::door(&script.network(), &[&origin], WANTS, &[("account", &key)]), origin)
 }
 
 async fn asked(door: &Arc<Door>, url: &str) -> String {
@@ -73,7 +72,7 @@ fn tokens(upstream: &Upstream) -> Vec<String> {
 #[tokio::test]
 async fn token_is_got_for_the_key_file_kept_and_scrubbed_from_what_comes_back() {
     let upstream = provider(3600).await;
-    let (door, origin) = door_to(&upstream, &[]);
+    let (door, origin) = door_to(&upstream);
     let url = format!("{origin}/v1");
     let echoed = asked(&door, &url).await;
     assert!(echoed.contains("authorization: Bearer **************\r\n"), "{echoed}");
@@ -86,7 +85,7 @@ async fn token_is_got_for_the_key_file_kept_and_scrubbed_from_what_comes_back() 
 async fn token_is_asked_for_again_shortly_before_it_ends() {
     // Sixty seconds before its end a token is not used any more.
     let upstream = provider(60).await;
-    let (door, origin) = door_to(&upstream, &[]);
+    let (door, origin) = door_to(&upstream);
     asked(&door, &format!("{origin}/v1")).await;
     asked(&door, &format!("{origin}/v1")).await;
     assert_eq!(tokens(&upstream), ["token-number-0", "token-number-1"]);
@@ -95,7 +94,7 @@ async fn token_is_asked_for_again_shortly_before_it_ends() {
 #[tokio::test]
 async fn many_requests_at_once_wait_for_one_token() {
     let upstream = provider(3600).await;
-    let (door, origin) = door_to(&upstream, &[]);
+    let (door, origin) = door_to(&upstream);
     let url = format!("{origin}/v1");
     let all = futures_util::future::join_all((0..20).map(|_| asked(&door, &url))).await;
     assert_eq!(all.len(), 20);
@@ -152,11 +151,26 @@ async fn refused_token_is_told_without_what_the_endpoint_said() {
         Arc::new(|came: &Came| ("400 Bad Request".to_owned(), format!("you said {}", came.body))),
     )
     .await;
-    let (door, origin) = door_to(&upstream, &[]);
+    let (door, origin) = door_to(&upstream);
     let error = send(&door, get(&origin, Some("account"))).await.err().unwrap();
     assert!(matches!(&error, DoorError::Token { .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains("400 Bad Request") && !text.contains("assertion"), "{text}");
+}
+
+#[tokio::test]
+async fn answer_of_an_endpoint_is_bounded() {
+    let upstream = Upstream::start(
+        Some("right"),
+        Arc::new(|_: &Came| {
+            let answer = json!({ "access_token": "token", "expires_in": 60, "rest": "x".repeat(1 << 17) });
+            ("200 OK".to_owned(), answer.to_string())
+        }),
+    )
+    .await;
+    let (door, origin) = door_to(&upstream);
+    let error = send(&door, get(&origin, Some("account"))).await.err().unwrap();
+    assert!(matches!(&error, DoorError::Token { .. }), "{error}");
 }
 
 #[test]
