@@ -123,7 +123,7 @@ async fn result_is_bounded() {
 #[tokio::test]
 async fn calls_beyond_the_limit_are_refused_and_not_queued() {
     let host = Host::limited(|limits| limits.calls = 2).await;
-    let calls = [running(&host).await, running(&host).await];
+    let calls = [running(&host, 0).await, running(&host, 0).await];
     let error = host.generate("count").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Overloaded);
     assert_eq!(error.message(), "2 plugin calls run, as many as may");
@@ -131,12 +131,45 @@ async fn calls_beyond_the_limit_are_refused_and_not_queued() {
     until("the slots are free again", async || host.generate("count").await.is_ok()).await;
 }
 
-/// A call that runs, and goes on until it is stopped.
-async fn running(host: &Host) -> JoinHandle<Result<Output>> {
+#[tokio::test]
+async fn one_plugin_takes_only_its_own_share_of_the_calls() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let manifest = format!("{}\n[limits]\nconcurrency = 1\n", super::MANIFEST);
+    super::install(folder.path(), "hostile", env!("COMPONENT_HOSTILE_GUEST"), &manifest);
+    let other = super::MANIFEST.replace("\"hostile\"", "\"other\"");
+    super::install(folder.path(), "other", env!("COMPONENT_HOSTILE_GUEST"), &other);
+    let host = Host::start(folder, [].into(), super::limits()).await;
+    let call = running(&host, 0).await;
+    let error = host.generate("count").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded);
+    assert_eq!(error.message(), "1 calls of plugin hostile run, as many as may");
+    let others = host.runtime.backends().pop().unwrap();
+    assert_eq!(others.id(), "other");
+    assert!(super::generate(&*others, Draft::new("count")).await.is_ok());
+    call.abort();
+    until("the slot is free again", async || host.generate("count").await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn memory_of_all_calls_together_is_bounded_and_nobody_is_blamed() {
+    let host = Host::limited(|limits| limits.total_memory_bytes = 32 << 20).await;
+    let calls = [running(&host, 10).await, running(&host, 10).await];
+    let error = host.generate("memory 16").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Overloaded, "{error}");
+    assert_eq!(error.message(), "plugins hold 32 MiB of memory, as much as they may together");
+    assert!(error.retry_after().is_some());
+    // Others that need little go on.
+    assert_eq!(host.answer("count").await, "1");
+    calls.iter().for_each(JoinHandle::abort);
+    until("the memory is free again", async || host.generate("memory 16").await.is_ok()).await;
+}
+
+/// A call that runs with so many MiB, and goes on until it is stopped.
+async fn running(host: &Host, mib: u32) -> JoinHandle<Result<Output>> {
     let (backend, context) = (host.backend(), context());
     let mut reader = context.progress.listen();
     let model = backend.models().remove(0);
-    let job = Job { request: request(Draft::new("until-unwanted")), model, permit: permit().1 };
+    let job = Job { request: request(Draft::new(format!("until-unwanted {mib}"))), model, permit: permit().1 };
     let call = tokio::spawn(async move { backend.generate(&context, job).await });
     let Some(Event::Stage(stage)) = reader.next().await else { panic!("the call tells that it runs") };
     assert_eq!(stage, "waiting");
@@ -167,7 +200,7 @@ async fn call_ends_when_the_caller_goes_and_gives_its_permit_back() {
 #[tokio::test]
 async fn dropped_call_ends_as_well() {
     let host = Host::limited(|limits| limits.calls = 1).await;
-    let call = running(&host).await;
+    let call = running(&host, 0).await;
     assert!(host.generate("count").await.is_err());
     call.abort();
     until("its slot is free", async || host.generate("count").await.is_ok()).await;

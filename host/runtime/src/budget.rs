@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -77,9 +77,37 @@ impl<F: Future> Future for Metered<F> {
     }
 }
 
+/// What all live instances have together of something that the machine has only once.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    most: usize,
+    used: AtomicUsize,
+}
+
+impl Pool {
+    pub(crate) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { most, used: AtomicUsize::new(0) })
+    }
+
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Takes so much, if it is there.
+    pub(crate) fn take(&self, amount: usize) -> bool {
+        let next = |used: usize| used.checked_add(amount).filter(|used| *used <= self.most);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+
+    pub(crate) fn give_back(&self, amount: usize) {
+        self.used.fetch_sub(amount, Ordering::Relaxed);
+    }
+}
+
 /// Memory and tables of one store, each summed over all that it has.
 #[derive(Debug)]
 pub(crate) struct MemoryLimiter {
+    pool: Arc<Pool>,
     most_bytes: usize,
     most_elements: usize,
     bytes: usize,
@@ -92,11 +120,18 @@ pub(crate) struct MemoryLimiter {
 pub(crate) enum Refused {
     Memory,
     Table,
+    /// The memory of all instances together.
+    Pool,
 }
 
 impl MemoryLimiter {
-    pub(crate) fn new(most_bytes: usize, most_elements: usize) -> Self {
-        Self { most_bytes, most_elements, bytes: 0, elements: 0, refused: None }
+    pub(crate) fn new(pool: Arc<Pool>, most_bytes: usize, most_elements: usize) -> Self {
+        Self { pool, most_bytes, most_elements, bytes: 0, elements: 0, refused: None }
+    }
+
+    /// The most that all instances may have together.
+    pub(crate) fn pool_bytes(&self) -> usize {
+        self.pool.most()
     }
 
     /// The limit that was hit first, if any was.
@@ -112,7 +147,11 @@ impl ResourceLimiter for MemoryLimiter {
             self.refused.get_or_insert(Refused::Memory);
             return Ok(false);
         }
-        self.bytes = total;
+        if !self.pool.take(total.saturating_sub(self.bytes)) {
+            self.refused.get_or_insert(Refused::Pool);
+            return Ok(false);
+        }
+        self.bytes = self.bytes.max(total);
         Ok(true)
     }
 
@@ -127,19 +166,39 @@ impl ResourceLimiter for MemoryLimiter {
     }
 }
 
+impl Drop for MemoryLimiter {
+    fn drop(&mut self) {
+        self.pool.give_back(self.bytes);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn memory_is_summed_over_all_memories() {
-        let mut limiter = MemoryLimiter::new(100, 10);
+        let mut limiter = MemoryLimiter::new(Pool::new(1000), 100, 10);
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         assert!(!limiter.memory_growing(0, 60, None).unwrap());
         assert_eq!(limiter.refused(), Some(Refused::Memory));
         assert!(limiter.memory_growing(60, 100, None).unwrap());
         assert!(limiter.table_growing(0, 10, None).unwrap());
         assert!(!limiter.table_growing(0, 1, None).unwrap());
+    }
+
+    #[test]
+    fn memory_of_all_instances_is_summed_and_given_back() {
+        let pool = Pool::new(100);
+        let mut one = MemoryLimiter::new(Arc::clone(&pool), 100, 10);
+        let mut other = MemoryLimiter::new(Arc::clone(&pool), 100, 10);
+        assert!(one.memory_growing(0, 60, None).unwrap() && other.memory_growing(0, 40, None).unwrap());
+        assert!(!other.memory_growing(40, 41, None).unwrap());
+        assert_eq!((one.refused(), other.refused()), (None, Some(Refused::Pool)));
+        drop(one);
+        assert!(other.memory_growing(40, 100, None).unwrap());
+        drop(other);
+        assert!(pool.take(100) && !pool.take(1));
     }
 
     #[test]

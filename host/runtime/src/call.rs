@@ -1,6 +1,6 @@
 //! One call into a plugin: a fresh instance, its limits, and its end.
 //!
-//! The call runs as a task of its own on the guests' runtime. Whoever waits for it may go at any time; the task is then
+//! The call runs as a task of its own on the guests' threads (`lanes.rs`). Whoever waits for it may go at any time; the task is then
 //! ended at the guest's next tick or wait, and what it holds (permit, slot, store) is given back in that order, reversed.
 
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use easel_core::{Context, Error, ErrorKind, Permit, Progress, Result, TraceParent};
 use futures_util::future::BoxFuture;
-use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, TryAcquireError};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -20,6 +20,7 @@ use crate::budget::{CpuBudget, Metered};
 use crate::door::Visits;
 use crate::fault::{Breach, of_trap};
 use crate::host::{BlobQuota, PixelWork};
+use crate::lanes::{joined, stopping};
 use crate::log::CallLog;
 use crate::plugin::Plugin;
 use crate::state::{CallState, State, new_store};
@@ -111,40 +112,40 @@ impl Plugin {
             Asker::Host(_) => None,
         };
         let plugin = Arc::clone(self);
-        let task = self.shared.guests.spawn(async move {
+        let cpu = surroundings.cpu.clone().unwrap_or_else(|| CpuBudget::new(self.limits.cpu));
+        let charged = Arc::clone(&cpu);
+        let task = self.shared.lanes.spawn(&self.pace, cpu, async move {
             // In this order, so that the store is dropped first and the permit last.
             let _permit = surroundings.permit.clone();
             let _slot = slot;
-            plugin.run(surroundings, work).await
+            plugin.run(surroundings, charged, work).await
         });
-        match AbortOnDropHandle::new(task).await {
-            Ok(result) => result,
-            Err(error) if error.is_cancelled() => Err(stopping()),
-            Err(error) => Err(Error::new(ErrorKind::Internal, "the host failed in a plugin's call").with_source(error)),
-        }
+        joined(AbortOnDropHandle::new(task).await)
     }
 
-    /// One of the slots for calls, if one is free.
-    fn slot(&self) -> Result<OwnedSemaphorePermit> {
-        Arc::clone(&self.shared.calls).try_acquire_owned().map_err(|error| match error {
-            TryAcquireError::Closed => stopping(),
-            TryAcquireError::NoPermits => {
-                let message = format!("{} plugin calls run, as many as may", self.shared.limits.calls);
-                Error::new(ErrorKind::Overloaded, message).with_retry_after(Duration::from_secs(1))
-            }
-        })
+    /// One of the slots for calls, of all and of this plugin's, if one is free.
+    fn slot(&self) -> Result<[OwnedSemaphorePermit; 2]> {
+        let own = Arc::clone(&self.calls).try_acquire_owned().map_err(|error| {
+            no_slot(&error, || format!("{} calls of plugin {} run", self.limits.calls_per_plugin, self.id))
+        })?;
+        let any = Arc::clone(&self.shared.calls).try_acquire_owned();
+        let any = any.map_err(|error| no_slot(&error, || format!("{} plugin calls run", self.shared.limits.calls)))?;
+        Ok([any, own])
     }
 
-    /// One of the slots for calls, as soon as one is free.
-    async fn slot_by(&self, deadline: Instant) -> Result<OwnedSemaphorePermit> {
-        match timeout_at(deadline, Arc::clone(&self.shared.calls).acquire_owned()).await {
-            Ok(Ok(slot)) => Ok(slot),
-            Ok(Err(_)) => Err(stopping()),
+    /// The same, as soon as they are free.
+    async fn slot_by(&self, deadline: Instant) -> Result<[OwnedSemaphorePermit; 2]> {
+        let both = async {
+            let own = Arc::clone(&self.calls).acquire_owned().await?;
+            Ok([Arc::clone(&self.shared.calls).acquire_owned().await?, own])
+        };
+        match timeout_at(deadline, both).await {
+            Ok(slots) => slots.map_err(|_: AcquireError| stopping()),
             Err(_) => Err(past_deadline()),
         }
     }
 
-    async fn run<T>(&self, surroundings: Surroundings, work: Work<T>) -> Result<T> {
+    async fn run<T>(&self, surroundings: Surroundings, cpu: Arc<CpuBudget>, work: Work<T>) -> Result<T> {
         let wall = match surroundings.asker {
             Asker::Request => self.limits.wall,
             Asker::Later(limit) | Asker::Host(limit) => self.limits.wall.min(limit),
@@ -152,9 +153,9 @@ impl Plugin {
         let deadline = surroundings.deadline;
         let until = deadline.min(Instant::now() + wall);
         let _ticking = self.shared.ticker.hold();
-        let cpu = surroundings.cpu.clone().unwrap_or_else(|| CpuBudget::new(self.limits.cpu));
         let call = self.state_of(surroundings, until);
-        let mut store = new_store(&self.shared.engine, call, &cpu, Arc::clone(&self.hidden));
+        let mut store =
+            new_store(&self.shared.engine, call, &cpu, Arc::clone(&self.hidden), Arc::clone(&self.shared.memory));
         let pre = &self.compiled.linked.pre;
         let result = {
             let store = &mut store;
@@ -201,8 +202,12 @@ pub(crate) fn past_deadline() -> Error {
     Error::new(ErrorKind::Timeout, "the deadline of the request passed")
 }
 
-fn stopping() -> Error {
-    Error::new(ErrorKind::NotReady, "the plugins are stopping")
+fn no_slot(error: &TryAcquireError, what: impl Fn() -> String) -> Error {
+    match error {
+        TryAcquireError::Closed => stopping(),
+        TryAcquireError::NoPermits => Error::new(ErrorKind::Overloaded, format!("{}, as many as may", what()))
+            .with_retry_after(Duration::from_secs(1)),
+    }
 }
 
 /// What a plugin is told about its call.

@@ -58,6 +58,10 @@ pub struct HostLimits {
     pub cache_bytes: u64,
     /// The most calls at a time, over all plugins.
     pub calls: usize,
+    /// The most calls at a time into one plugin; its manifest may ask for less.
+    pub calls_per_plugin: usize,
+    /// The memory of all calls together, as they have it now.
+    pub total_memory_bytes: usize,
     /// The memory of one call, summed over all memories of its instance.
     pub memory_bytes: usize,
     /// The processor time of one call; waiting does not count.
@@ -124,6 +128,8 @@ impl Default for HostLimits {
             compilations: 4,
             cache_bytes: 1 << 30,
             calls: 128,
+            calls_per_plugin: 64,
+            total_memory_bytes: 2048 * MIB,
             memory_bytes: 64 * MIB,
             cpu: Duration::from_secs(1),
             wall: Duration::from_secs(300),

@@ -59,8 +59,13 @@ pub(crate) enum Breach {
     Contract(String),
 }
 
-/// The fault of a call that trapped.
+/// The fault of a call that trapped. Where there was no memory left for it, that is not the plugin's fault.
 pub(crate) fn of_trap(plugin: &str, error: &wasmtime::Error, state: &State) -> Error {
+    if state.memory.refused() == Some(Refused::Pool) && !error.is::<Breach>() {
+        let mib = state.memory.pool_bytes() >> 20;
+        let message = format!("plugins hold {mib} MiB of memory, as much as they may together");
+        return Error::new(ErrorKind::Overloaded, message).with_retry_after(Duration::from_secs(1));
+    }
     let what = describe(error, state);
     let mut private = format!("{error:?}");
     let output = state.call.log.tail();
@@ -86,7 +91,7 @@ fn describe(error: &wasmtime::Error, state: &State) -> String {
             return format!("took more than {mib} MiB of memory");
         }
         Some(Refused::Table) => return format!("took more than {} table elements", state.call.limits.table_elements),
-        None => {}
+        Some(Refused::Pool) | None => {}
     }
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
         return format!("ended itself with exit code {}", exit.0);

@@ -47,6 +47,7 @@ mod transformer;
 mod bindings;
 mod budget;
 mod fault;
+mod lanes;
 mod log;
 mod state;
 

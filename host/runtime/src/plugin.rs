@@ -12,11 +12,13 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, ForbiddenHeaderFilter};
 
+use crate::budget::Pool;
 use crate::cache::Cache;
 use crate::component::{Linked, Linkers};
 use crate::door::{Credentials, Door, Grant, Network, Vault, Vaults, hidden_headers};
 use crate::engine::Ticker;
 use crate::generations::Generations;
+use crate::lanes::{Lanes, Pace};
 use crate::manifest::Manifest;
 use crate::refusal::Refusal;
 use crate::{HostLimits, PluginKind, PluginSettings};
@@ -34,8 +36,11 @@ pub(crate) struct Shared {
     pub(crate) network: Network,
     /// The values of credentials, by plugin.
     pub(crate) vaults: Vaults,
-    /// Where guests run.
+    /// Where guests run, and their pictures are read.
     pub(crate) guests: Handle,
+    pub(crate) lanes: Lanes,
+    /// The memory of all instances.
+    pub(crate) memory: Arc<Pool>,
     /// Where their connections live.
     pub(crate) io: Handle,
     /// One permit for each call that runs; closed when the runtime stops.
@@ -82,6 +87,9 @@ pub(crate) struct Plugin {
     pub(crate) vault: Arc<Vault>,
     pub(crate) hidden: ForbiddenHeaderFilter,
     pub(crate) credentials: Arc<[String]>,
+    pub(crate) pace: Arc<Pace>,
+    /// One permit for each call into this generation.
+    pub(crate) calls: Arc<Semaphore>,
     /// An adapter's models; set once, before anybody else has the generation.
     pub(crate) models: OnceLock<Vec<Arc<ModelInfo>>>,
     pub(crate) ungranted: Vec<String>,
@@ -120,6 +128,8 @@ impl Plugin {
             shared,
             id,
             config: config.into(),
+            pace: Arc::default(),
+            calls: Arc::new(Semaphore::new(limits.calls_per_plugin)),
             limits: Arc::new(limits),
             door,
             vault,

@@ -10,14 +10,16 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use easel_core::{Backend, Error, ErrorKind, Result, Transformer};
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::budget::Pool;
 use crate::cache::Cache;
 use crate::component::Linkers;
 use crate::door::{Network, Vaults};
 use crate::engine::{Ticker, engine};
 use crate::generations::Generations;
+use crate::lanes::{LaneThreads, Lanes};
 use crate::loader::{Control, Loader};
 use crate::plugin::Shared;
 use crate::registry::{PluginStatus, Registry};
@@ -33,7 +35,7 @@ pub struct Runtime {
     shared: Arc<Shared>,
     wake: SyncSender<()>,
     loader: Mutex<Option<JoinHandle<()>>>,
-    guests: Mutex<Option<tokio::runtime::Runtime>>,
+    guests: Mutex<Option<LaneThreads>>,
 }
 
 impl Runtime {
@@ -54,9 +56,9 @@ impl Runtime {
             let message = format!("the plugins folder {} cannot be made: {error}", folder.display());
             Error::new(ErrorKind::Internal, message).with_source(error)
         })?;
-        let guests = guests()?;
+        let guests = LaneThreads::start().map_err(cannot_start)?;
         let cache = cache.and_then(|path| open_cache(&path, &folder, limits.cache_bytes));
-        let shared = shared(limits, cache, guests.handle().clone())?;
+        let shared = shared(limits, cache, guests.lanes())?;
         let plugins = shared.vaults.take(plugins);
         let control = Arc::new(Control { settings: Mutex::new(plugins), is_stopping: AtomicBool::new(false) });
         let registry = Arc::new(Registry::default());
@@ -145,7 +147,7 @@ impl Runtime {
 
     fn end_calls(&self) {
         if let Some(guests) = self.guests.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            guests.shutdown_background();
+            guests.stop();
         }
     }
 }
@@ -155,18 +157,6 @@ impl Drop for Runtime {
         self.stop();
         self.end_calls();
     }
-}
-
-/// The guests' own threads, so that a spinning guest cannot hold up the server's.
-fn guests() -> Result<tokio::runtime::Runtime> {
-    let threads = thread::available_parallelism().map_or(2, usize::from).max(2);
-    Builder::new_multi_thread()
-        .worker_threads(threads)
-        .max_blocking_threads(threads.saturating_mul(2))
-        .thread_name("easel-plugin")
-        .enable_all()
-        .build()
-        .map_err(cannot_start)
 }
 
 /// A cache that cannot be used is a pity, and no reason not to serve.
@@ -181,7 +171,7 @@ fn open_cache(path: &Path, plugins: &Path, most_bytes: u64) -> Option<Cache> {
     }
 }
 
-fn shared(limits: crate::HostLimits, cache: Option<Cache>, guests: Handle) -> Result<Arc<Shared>> {
+fn shared(limits: crate::HostLimits, cache: Option<Cache>, lanes: Lanes) -> Result<Arc<Shared>> {
     let broken = |error: wasmtime::Error| {
         Error::new(ErrorKind::Internal, format!("WebAssembly cannot run here: {}", error.root_cause()))
     };
@@ -191,13 +181,15 @@ fn shared(limits: crate::HostLimits, cache: Option<Cache>, guests: Handle) -> Re
         ticker: Ticker::start(&engine).map_err(cannot_start)?,
         calls: Arc::new(Semaphore::new(limits.calls)),
         pixel_workers: Arc::new(Semaphore::new(limits.pixel_workers)),
+        memory: Pool::new(limits.total_memory_bytes),
         engine,
         cache,
         limits,
         generations: Generations::default(),
         network: Network::new(),
         vaults: Vaults::default(),
-        guests,
+        guests: lanes.fast.clone(),
+        lanes,
         io: Handle::current(),
     }))
 }

@@ -12,7 +12,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{ForbiddenHeaderFilter, WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::HostLimits;
-use crate::budget::{CpuBudget, MemoryLimiter};
+use crate::budget::{CpuBudget, MemoryLimiter, Pool};
 use crate::door::{Door, Hooks, Visits};
 use crate::fault::Breach;
 use crate::host::{BlobQuota, PixelWork};
@@ -72,6 +72,7 @@ pub(crate) fn new_store(
     call: CallState,
     cpu: &Arc<CpuBudget>,
     hidden: ForbiddenHeaderFilter,
+    memory: Arc<Pool>,
 ) -> Store<State> {
     let limits = Arc::clone(&call.limits);
     let mut table = ResourceTable::new();
@@ -82,7 +83,7 @@ pub(crate) fn new_store(
     let mut http = WasiHttpCtx::new();
     http.set_field_size_limit(64 << 10);
     let hooks = Hooks { door: call.door.clone(), visits: Arc::clone(&call.visits), hidden };
-    let memory = MemoryLimiter::new(limits.memory_bytes, limits.table_elements);
+    let memory = MemoryLimiter::new(memory, limits.memory_bytes, limits.table_elements);
     let mut store = Store::new(engine, State { table, memory, call, wasi: wasi.build(), http, hooks });
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(limits.hostcall_bytes);

@@ -13,6 +13,7 @@ pub(crate) struct Wishes {
     memory_bytes: Option<usize>,
     cpu: Option<Duration>,
     wall: Option<Duration>,
+    calls: Option<usize>,
 }
 
 impl Wishes {
@@ -22,6 +23,7 @@ impl Wishes {
             memory_bytes: self.memory_bytes.map_or(host.memory_bytes, |wish| wish.min(host.memory_bytes)),
             cpu: self.cpu.map_or(host.cpu, |wish| wish.min(host.cpu)),
             wall: self.wall.map_or(host.wall, |wish| wish.min(host.wall)),
+            calls_per_plugin: self.calls.map_or(host.calls_per_plugin, |wish| wish.min(host.calls_per_plugin)),
             ..host.clone()
         }
     }
@@ -33,6 +35,7 @@ pub(super) struct RawLimits {
     memory_mib: Option<u32>,
     cpu_ms: Option<u32>,
     wall_s: Option<u32>,
+    concurrency: Option<u32>,
 }
 
 /// Checks that no wish is for nothing.
@@ -45,6 +48,7 @@ pub(super) fn check(raw: &RawLimits) -> Result<Wishes, Refusal> {
         memory_bytes: positive("memory_mib", raw.memory_mib)?.map(|mib| (mib as usize).saturating_mul(1 << 20)),
         cpu: positive("cpu_ms", raw.cpu_ms)?.map(|ms| Duration::from_millis(ms.into())),
         wall: positive("wall_s", raw.wall_s)?.map(|s| Duration::from_secs(s.into())),
+        calls: positive("concurrency", raw.concurrency)?.map(|calls| calls as usize),
     })
 }
 

@@ -79,7 +79,14 @@ impl Guest for Hostile {
             "wasi-http" => http::wasi_http(rest),
             "search" => search(rest)?,
             "say" => return Err(said(rest)),
-            "until-unwanted" => until_unwanted(progress),
+            "until-unwanted" => {
+                // With so many MiB in its hands.
+                let mib = rest.first().and_then(|mib| mib.parse().ok()).unwrap_or(0_usize);
+                let held = std::hint::black_box(vec![1_u8; mib << 20]);
+                let answer = until_unwanted(progress);
+                drop(held);
+                answer
+            }
             "spin" => {
                 progress.stage("spinning");
                 misbehave("loop")

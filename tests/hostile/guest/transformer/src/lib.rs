@@ -24,6 +24,15 @@ impl Guest for Hostile {
                 edits.set_prompt("never seen");
                 std::process::abort()
             }
+            "getters" => {
+                // What an ordinary transformer looks at: with the prompt, eight fields.
+                let sizes = (req.count(), req.size(), req.seed(), req.steps(), req.guidance());
+                let seen = (req.negative_prompt(), req.model(), sizes);
+                if std::hint::black_box(seen).1.is_none() {
+                    edits.set_prompt("seen");
+                }
+                Verdict::Next
+            }
             "loop" => loop {
                 std::hint::black_box(0);
             },
