@@ -89,8 +89,10 @@ async fn asked(allowed_models: &[&str], backend: Option<&str>, model: Option<&st
 
 #[tokio::test(start_paused = true)]
 async fn model_counts_and_not_the_word_it_is_asked_by() {
+    /// What the key may use; the backend and the model that are asked for; who makes it.
+    type Row = (&'static [&'static str], Option<&'static str>, Option<&'static str>, Result<&'static str, ErrorKind>);
     const REFUSED: Result<&str, ErrorKind> = Err(ErrorKind::Forbidden);
-    let rows: [(&[&str], Option<&str>, Option<&str>, Result<&str, ErrorKind>); 18] = [
+    let rows: [Row; 18] = [
         // By id: under every name, on every backend that has it.
         (&["brush"], None, Some("brush"), Ok("studio/brush")),
         (&["brush"], None, Some("studio/brush"), Ok("studio/brush")),

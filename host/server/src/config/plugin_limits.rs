@@ -29,6 +29,8 @@ pub(super) fn read(mut section: Section, default: &HostLimits) -> Result<HostLim
         compilations: count(table, "compilations", 1..=64, default.compilations)?,
         cache_bytes: mib(table, "cache_mib", default.cache_bytes)?,
         calls: count(table, "calls", 1..=10_000, default.calls)?,
+        calls_per_plugin: count(table, "calls_per_plugin", 1..=10_000, default.calls_per_plugin)?,
+        total_memory_bytes: mib(table, "total_memory_mib", default.total_memory_bytes)?,
         memory_bytes: mib(table, "memory_mib", default.memory_bytes)?,
         cpu: time(table, "cpu_ms", Duration::from_millis, default.cpu)?,
         wall: time(table, "wall_s", Duration::from_secs, default.wall)?,
@@ -48,6 +50,10 @@ pub(super) fn read(mut section: Section, default: &HostLimits) -> Result<HostLim
         event_bytes: mib(table, "event_mib", default.event_bytes)?,
         partial_images: count(table, "partial_images", 0..=MANY, default.partial_images)?,
         partial_bytes: mib(table, "partial_mib", default.partial_bytes)?,
+        job_state_bytes: count(table, "job_state_bytes", 1..=MANY, default.job_state_bytes)?,
+        poll_least: time(table, "poll_least_ms", Duration::from_millis, default.poll_least)?,
+        poll_most: time(table, "poll_most_ms", Duration::from_millis, default.poll_most)?,
+        question: time(table, "question_s", Duration::from_secs, default.question)?,
         connect: time(table, "connect_s", Duration::from_secs, default.connect)?,
         first_byte: time(table, "first_byte_s", Duration::from_secs, default.first_byte)?,
         between_bytes: time(table, "between_bytes_s", Duration::from_secs, default.between_bytes)?,
@@ -89,7 +95,9 @@ mod tests {
             table_elements = 7\nhandles = 8\nresources = 9\nhostcall_mib = 10\nblob_mib = 11\nlog_lines = 12\n\
             log_line_bytes = 13\nrequests = 14\nrequest_mib = 15\nresponse_mib = 16\nconnect_s = 17\nfirst_byte_s = 18\n\
             between_bytes_s = 19\nexchange_s = 20\ncompile_s = 21\ncompilations = 22\ncache_mib = 23\nevent_mib = 24\n\
-            partial_images = 25\npartial_mib = 26\npicture_pixels = 27\npixel_work = 28\npixel_workers = 29\n";
+            partial_images = 25\npartial_mib = 26\npicture_pixels = 27\npixel_work = 28\npixel_workers = 29\n\
+            calls_per_plugin = 30\ntotal_memory_mib = 31\njob_state_bytes = 32\npoll_least_ms = 33\npoll_most_ms = 34\n\
+            question_s = 35\n";
         let expected = HostLimits {
             component_bytes: 1 << 20,
             plugins: 2,
@@ -120,6 +128,12 @@ mod tests {
             picture_pixels: 27,
             pixel_work: 28,
             pixel_workers: 29,
+            calls_per_plugin: 30,
+            total_memory_bytes: 31 << 20,
+            job_state_bytes: 32,
+            poll_least: Duration::from_millis(33),
+            poll_most: Duration::from_millis(34),
+            question: Duration::from_secs(35),
         };
         let loaded = Sources::default().read(Path::new("easel.toml"), Some(text)).unwrap();
         assert_eq!(loaded.config.plugin_limits, expected);
