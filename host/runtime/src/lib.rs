@@ -56,6 +56,8 @@ mod splice;
 #[cfg(test)]
 mod random;
 
+pub mod workbench;
+
 pub use config::{HostLimits, PluginSettings, RuntimeConfig, Secret};
 pub use registry::{PluginState, PluginStatus};
 pub use runtime::Runtime;
