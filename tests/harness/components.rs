@@ -4,6 +4,9 @@
 pub const PROMPT_STYLES: (&str, &[u8]) =
     ("plugins/prompt-styles.wasm", include_bytes!(env!("COMPONENT_PROMPT_STYLES")));
 
+/// The adapter `openai-images`.
+pub const OPENAI_IMAGES: &[u8] = include_bytes!(env!("COMPONENT_OPENAI_IMAGES"));
+
 /// The adapter that misbehaves, as its prompt tells it, and the manifest that has to lie beside it.
 pub const HOSTILE: [(&str, &[u8]); 2] = [
     ("plugins/hostile/hostile.wasm", include_bytes!(env!("COMPONENT_HOSTILE_GUEST"))),

@@ -29,6 +29,7 @@ mod dev;
 mod documents;
 mod openai_client;
 mod picture;
+mod plugin_authoring;
 mod plugins;
 mod security;
 mod start;

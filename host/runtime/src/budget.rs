@@ -134,6 +134,11 @@ impl MemoryLimiter {
         self.pool.most()
     }
 
+    /// The memory that there is; it never shrinks.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The limit that was hit first, if any was.
     pub(crate) fn refused(&self) -> Option<Refused> {
         self.refused

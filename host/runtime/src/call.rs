@@ -166,6 +166,9 @@ impl Plugin {
             };
             timeout_at(until, Metered::new(Arc::clone(&cpu), call)).await
         };
+        if let Some(stage) = &self.shared.stage {
+            stage.note(cpu.used(), store.data().memory.bytes());
+        }
         match result {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(of_trap(&self.id, &error, store.data())),
@@ -182,6 +185,8 @@ impl Plugin {
             door: self.door.clone().filter(|_| !matches!(asker, Asker::Host(_))),
             credentials: Arc::clone(&self.credentials),
             visits: Arc::new(Visits::new(&request_id, trace_parent.as_ref())),
+            stage: self.shared.stage.clone(),
+            time: None,
             blobs: BlobQuota::new(self.limits.blob_bytes),
             pixels: PixelWork::new(
                 self.limits.picture_pixels,

@@ -128,6 +128,21 @@ impl Compilations {
     }
 }
 
+/// Compiles a component while the caller waits, or takes it from the cache: for an author's workbench.
+pub(crate) fn at_once(shared: &Arc<Shared>, digest: &str, bytes: Vec<u8>) -> Result<Component, Refusal> {
+    if let Some(component) = shared.cache.as_ref().and_then(|cache| cache.load(&shared.engine, digest)) {
+        return Ok(component);
+    }
+    let engine = shared.engine.clone();
+    // On a thread of its own, because it steps back for good.
+    let compiling = thread::spawn(move || compile(&engine, &bytes));
+    let component = compiling.join().map_err(|_| Refusal::new("the compiler fails on it"))??;
+    if let Some(Err(error)) = shared.cache.as_ref().map(|cache| cache.store(digest, &component)) {
+        tracing::warn!(error = %error, "a compiled plugin is not kept");
+    }
+    Ok(component)
+}
+
 /// Takes about a millisecond of processor time for each KiB of code, on all processors that nobody else needs.
 fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, Refusal> {
     step_back(COMPILING);

@@ -17,6 +17,7 @@ use crate::contract::{self, CONTRACT};
 use crate::manifest::SECTION;
 use crate::refusal::Refusal;
 use crate::state::State;
+use crate::workbench;
 
 /// Linked, but every function ends the call: the standard libraries of most languages import them unasked.
 const STUBBED: [&str; 2] = ["wasi:filesystem/", "wasi:sockets/"];
@@ -121,6 +122,13 @@ impl Linkers {
         Ok(Self { adapter, transformer })
     }
 
+    /// The same with waiting that can be played, for an author's workbench.
+    pub(crate) fn with_played_time(mut self) -> wasmtime::Result<Self> {
+        workbench::time::link(&mut self.adapter)?;
+        workbench::time::link(&mut self.transformer)?;
+        Ok(self)
+    }
+
     /// Checks and links a component.
     pub(crate) fn link(&self, component: &Component, kind: PluginKind) -> Result<Linked, Refusal> {
         let broken = |what: &str, error: &wasmtime::Error| Refusal::new(format!("{what}: {}", error.root_cause()));
@@ -177,17 +185,19 @@ fn check_version(engine: &Engine, component: &Component) -> Result<(), Refusal> 
 
 /// Refuses what a plugin of this kind has no business with, naming it.
 fn check_imports(engine: &Engine, component: &Component, kind: PluginKind) -> Result<(), Refusal> {
+    let fault = component.component_type().imports(engine).find_map(|(name, _)| import_fault(name, kind));
+    fault.map_or(Ok(()), Err)
+}
+
+/// Why a plugin of this kind does not get an import.
+pub(crate) fn import_fault(name: &str, kind: PluginKind) -> Option<Refusal> {
     let own: &[&str] = match kind {
         PluginKind::Adapter => &["easel:plugin/fetch@", "wasi:http/types@", "wasi:http/outgoing-handler@"],
         PluginKind::Transformer => &["easel:plugin/request-edit@"],
     };
-    for (name, _) in component.component_type().imports(engine) {
-        let is_known = SHARED.iter().chain(own).chain(&STUBBED).any(|known| name.starts_with(known));
-        if !is_known {
-            return Err(Refusal::new(format!("it imports {name}, which plugins of kind {:?} do not get", kind.name())));
-        }
-    }
-    Ok(())
+    let is_known = SHARED.iter().chain(own).chain(&STUBBED).any(|known| name.starts_with(known));
+    let what = || format!("it imports {name}, which plugins of kind {:?} do not get", kind.name());
+    (!is_known).then(|| Refusal::new(what()))
 }
 
 /// Defines what is linked but not available. A resource is defined only where it is first met: elsewhere it is the same

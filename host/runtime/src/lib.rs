@@ -61,6 +61,8 @@ mod splice;
 #[cfg(test)]
 mod random;
 
+pub mod workbench;
+
 pub use config::{HostLimits, PluginSettings, RuntimeConfig, Secret};
 pub use health::{Health, HealthDepth};
 pub use registry::{PluginState, PluginStatus};

@@ -21,6 +21,7 @@ use crate::generations::Generations;
 use crate::lanes::{Lanes, Pace};
 use crate::manifest::Manifest;
 use crate::refusal::Refusal;
+use crate::workbench::Stage;
 use crate::{HostLimits, PluginKind, PluginSettings};
 
 /// What all plugins of a runtime share.
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) calls: Arc<Semaphore>,
     /// One permit for each picture that is worked on for a plugin.
     pub(crate) pixel_workers: Arc<Semaphore>,
+    /// What plays the world around calls: an author's workbench has one, a runtime that serves never.
+    pub(crate) stage: Option<Arc<Stage>>,
 }
 
 /// A component that is compiled and linked. Settings can change around it.
@@ -115,7 +118,8 @@ impl Plugin {
         let ungranted = grant.ungranted().to_vec();
         let door = match manifest.kind {
             PluginKind::Adapter => {
-                Some(Arc::new(Door::new((grant, given), limits.clone(), &shared.network, shared.io.clone())?))
+                let door = Door::new((grant, given), limits.clone(), &shared.network, shared.io.clone())?;
+                Some(Arc::new(door.staged(shared.stage.clone())))
             }
             PluginKind::Transformer => None,
         };

@@ -23,6 +23,7 @@ use crate::lanes::{LaneThreads, Lanes};
 use crate::loader::{Control, Loader};
 use crate::plugin::Shared;
 use crate::registry::{PluginStatus, Registry};
+use crate::workbench::Stage;
 use crate::{Health, HealthDepth, PluginSettings, RuntimeConfig};
 
 /// How long a start waits for the plugins that lie there. What is not compiled by then follows.
@@ -58,7 +59,7 @@ impl Runtime {
         })?;
         let guests = LaneThreads::start().map_err(cannot_start)?;
         let cache = cache.and_then(|path| open_cache(&path, &folder, limits.cache_bytes));
-        let shared = shared(limits, cache, guests.lanes())?;
+        let shared = shared(limits, cache, guests.lanes(), None)?;
         let plugins = shared.vaults.take(plugins);
         let control = Arc::new(Control { settings: Mutex::new(plugins), is_stopping: AtomicBool::new(false) });
         let registry = Arc::new(Registry::default());
@@ -160,7 +161,7 @@ impl Drop for Runtime {
 }
 
 /// A cache that cannot be used is a pity, and no reason not to serve.
-fn open_cache(path: &Path, plugins: &Path, most_bytes: u64) -> Option<Cache> {
+pub(crate) fn open_cache(path: &Path, plugins: &Path, most_bytes: u64) -> Option<Cache> {
     match Cache::open(path, plugins, most_bytes) {
         Ok(cache) => Some(cache),
         Err(error) => {
@@ -171,13 +172,20 @@ fn open_cache(path: &Path, plugins: &Path, most_bytes: u64) -> Option<Cache> {
     }
 }
 
-fn shared(limits: crate::HostLimits, cache: Option<Cache>, lanes: Lanes) -> Result<Arc<Shared>> {
+pub(crate) fn shared(
+    limits: crate::HostLimits,
+    cache: Option<Cache>,
+    lanes: Lanes,
+    stage: Option<Arc<Stage>>,
+) -> Result<Arc<Shared>> {
     let broken = |error: wasmtime::Error| {
         Error::new(ErrorKind::Internal, format!("WebAssembly cannot run here: {}", error.root_cause()))
     };
     let engine = engine(&limits).map_err(broken)?;
+    let linkers = Linkers::new(&engine).map_err(broken)?;
+    let linkers = if stage.is_some() { linkers.with_played_time().map_err(broken)? } else { linkers };
     Ok(Arc::new(Shared {
-        linkers: Linkers::new(&engine).map_err(broken)?,
+        linkers,
         ticker: Ticker::start(&engine).map_err(cannot_start)?,
         calls: Arc::new(Semaphore::new(limits.calls)),
         pixel_workers: Arc::new(Semaphore::new(limits.pixel_workers)),
@@ -191,9 +199,10 @@ fn shared(limits: crate::HostLimits, cache: Option<Cache>, lanes: Lanes) -> Resu
         guests: lanes.fast.clone(),
         lanes,
         io: Handle::current(),
+        stage,
     }))
 }
 
-fn cannot_start(error: std::io::Error) -> Error {
+pub(crate) fn cannot_start(error: std::io::Error) -> Error {
     Error::new(ErrorKind::Internal, format!("no threads for plugins: {error}")).with_source(error)
 }

@@ -17,6 +17,8 @@ use crate::door::{Door, Hooks, Visits};
 use crate::fault::Breach;
 use crate::host::{BlobQuota, PixelWork};
 use crate::log::{CallLog, Output};
+use crate::workbench::Stage;
+use crate::workbench::time::Played;
 
 /// The data of a store.
 pub(crate) struct State {
@@ -39,6 +41,9 @@ pub(crate) struct CallState {
     /// The credentials that the operator supplied, by name.
     pub(crate) credentials: Arc<[String]>,
     pub(crate) visits: Arc<Visits>,
+    pub(crate) stage: Option<Arc<Stage>>,
+    /// The time of the call, where it is played.
+    pub(crate) time: Option<Played>,
     pub(crate) blobs: BlobQuota,
     pub(crate) pixels: PixelWork,
     pub(crate) log: Arc<CallLog>,
@@ -80,6 +85,8 @@ pub(crate) fn new_store(
     let mut wasi = WasiCtx::builder();
     let output = Output(Arc::clone(&call.log));
     wasi.max_random_size(1 << 20).allow_tcp(false).allow_udp(false).stdout(output.clone()).stderr(output);
+    let time = call.stage.as_ref().and_then(|stage| stage.set_time(&mut wasi));
+    let call = CallState { time, ..call };
     let mut http = WasiHttpCtx::new();
     http.set_field_size_limit(64 << 10);
     let hooks = Hooks { door: call.door.clone(), visits: Arc::clone(&call.visits), hidden };

@@ -38,7 +38,8 @@ use crate::config::{Config, ConfigError, Demo, Device, Images, Mode, Models, Sou
 use crate::http::{self, Front, Settings};
 use crate::plugins::Plugins;
 use crate::reload::{self, Watched};
-use stand_ins::{Absent, NoKeeper};
+use stand_ins::Absent;
+pub(crate) use stand_ins::NoKeeper;
 use stop::Serving;
 
 /// A command's own request ends when it is done; somebody sits before it and can end it earlier.

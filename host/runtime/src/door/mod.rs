@@ -21,6 +21,7 @@ mod resolver;
 mod scrub;
 mod service_account;
 mod trace;
+pub(crate) mod upstream;
 mod vault;
 mod wasi;
 
@@ -54,6 +55,7 @@ pub(crate) use wasi::{Hooks, hidden_headers};
 
 use crate::HostLimits;
 use crate::refusal::Refusal;
+use crate::workbench::Stage;
 use credential::Placed;
 use redirect::MAX_REDIRECTS;
 use trace::Trace;
@@ -67,6 +69,8 @@ pub(crate) struct Door {
     limits: HostLimits,
     /// Connections live on this runtime, not on the guests', where a spinning guest would stall them.
     io: Handle,
+    /// What plays the upstreams on an author's workbench.
+    stage: Option<Arc<Stage>>,
 }
 
 /// A request that is to leave.
@@ -129,7 +133,12 @@ impl Door {
     ) -> Result<Self, Refusal> {
         let needs_tls = grant.needs_tls() || credentials.needs_tls();
         let clients = client::Clients::new(network, needs_tls, &limits)?;
-        Ok(Self { grant, credentials, clients, limits, io })
+        Ok(Self { grant, credentials, clients, limits, io, stage: None })
+    }
+
+    /// The same with upstreams that may be played.
+    pub(crate) fn staged(self, stage: Option<Arc<Stage>>) -> Self {
+        Self { stage, ..self }
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -208,6 +217,12 @@ impl Door {
         }
         let host = host_of(request.url());
         let client = self.clients.reaching(reach).clone();
+        let scrubbed = (self.limits.response_bytes, self.credentials.vault().scrubber());
+        if let Some(upstream) = self.stage.as_ref().and_then(|stage| stage.upstream()) {
+            let answered = upstream::exchange(upstream.as_ref(), client, request, self.limits.response_bytes).await;
+            let response = answered.map_err(|cause| DoorError::Connect { host: host.clone(), cause })?;
+            return Incoming::new(response, host, times.until, scrubbed);
+        }
         let sent = AbortOnDropHandle::new(self.io.spawn(async move { client.execute(request).await }));
         let wait = times.first_byte.min(times.until.saturating_duration_since(Instant::now()));
         let response = timeout(wait, sent)
@@ -215,7 +230,7 @@ impl Door {
             .map_err(|_| DoorError::Timeout { host: host.clone(), what: "answer", limit: wait })?
             .map_err(|error| DoorError::Broken { host: host.clone(), cause: error.to_string() })?
             .map_err(|error| self.explain(&host, error))?;
-        Incoming::new(response, host, times.until, (self.limits.response_bytes, self.credentials.vault().scrubber()))
+        Incoming::new(response, host, times.until, scrubbed)
     }
 
     /// Scheme, host, port and method by the grant; then the address, if the host is one. Names are resolved and checked

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use easel_core::{Context, Error, ErrorKind, Generation, GenerationRequest, Keeper, Kept, Transformer, Verdict};
 
 /// Keeps nothing.
-pub(super) struct NoKeeper;
+pub(crate) struct NoKeeper;
 
 #[async_trait]
 impl Keeper for NoKeeper {

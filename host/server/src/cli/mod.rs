@@ -143,6 +143,7 @@ fn tell_notices(loaded: &Loaded) {
 }
 
 /// Why a command failed.
+#[derive(Debug)]
 struct Failure {
     message: String,
     hint: Option<String>,
@@ -151,6 +152,12 @@ struct Failure {
 impl Failure {
     fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None }
+    }
+
+    /// Adds what to do about it.
+    fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
     }
 }
 

@@ -1,11 +1,24 @@
 //! `easel plugin`: what operators and authors do with plugins. Each subcommand is one file, with a line in [`Command`]
 //! and one in [`Plugin::run`].
 //!
-//! Those that look after a running server ask it over HTTP (`server.rs`), as anybody may who has its operator's key.
+//! Those that look after a running server ask it over HTTP (`server.rs`), as anybody may who has its operator's key. Those
+//! for authors (`new`, `build`, `check`, `test`, `run`) need no server: they use the runtime's workbench.
 
+mod build;
+mod check;
 mod list;
+mod new;
+mod run;
 mod server;
 mod show;
+mod test;
+
+mod case;
+mod play;
+mod project;
+mod record;
+mod script;
+mod sources;
 
 #[cfg(test)]
 mod tests;
@@ -16,14 +29,15 @@ use clap::{Args, Subcommand};
 
 use super::Failure;
 
-/// Look after the plugins of a running server.
+/// Make plugins, and look after those of a running server.
 #[derive(Args, Debug)]
 #[command(
     arg_required_else_help = true,
     after_help = "\
 Examples:
+  easel plugin new my-adapter
   easel plugin list
-  easel plugin show prompt-styles
+  easel plugin show my-adapter
   EASEL_ADMIN_KEY=… easel plugin list --url http://10.0.0.5:7860"
 )]
 pub(super) struct Plugin {
@@ -33,6 +47,11 @@ pub(super) struct Plugin {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    New(new::New),
+    Build(build::Build),
+    Check(check::Check),
+    Test(test::Test),
+    Run(run::Run),
     List(list::List),
     Show(show::Show),
 }
@@ -40,6 +59,11 @@ enum Command {
 impl Plugin {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         match self.command {
+            Command::New(command) => command.run(),
+            Command::Build(command) => command.run(),
+            Command::Check(command) => command.run(),
+            Command::Test(command) => command.run(),
+            Command::Run(command) => command.run(),
             Command::List(command) => command.run(),
             Command::Show(command) => command.run(),
         }

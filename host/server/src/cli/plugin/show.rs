@@ -13,8 +13,8 @@ use crate::cli::Failure;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  easel plugin show prompt-styles
-  easel plugin show prompt-styles --json")]
+  easel plugin show my-adapter
+  easel plugin show my-adapter --json")]
 pub(super) struct Show {
     /// The plugin's id, as `easel plugin list` names it
     id: String,
