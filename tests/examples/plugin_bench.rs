@@ -41,6 +41,8 @@ const TRANSFORMER: &str = env!("COMPONENT_HOSTILE_TRANSFORMER");
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    // Somebody may have installed one already.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     for (name, measure) in MEASUREMENTS {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {

@@ -65,6 +65,13 @@ impl Process {
         address.split(|c: char| c.is_whitespace() || c == '"').next()?.parse().ok()
     }
 
+    /// The memory that it has in use.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("the system tells it");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("it is a number")
+    }
+
     /// Sends a signal by its name, as in `TERM`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();

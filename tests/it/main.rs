@@ -31,6 +31,7 @@ mod openai_client;
 mod picture;
 mod plugin_authoring;
 mod plugins;
+mod reloads;
 mod security;
 mod start;
 mod store;

@@ -69,10 +69,7 @@ impl Compilations {
     ) -> Option<Result<Component, Refusal>> {
         let phase = match self.by_key.remove(key).filter(|known| known.digest == digest) {
             Some(Compilation { phase, .. }) => phase,
-            None => match self.shared.cache.as_ref().and_then(|cache| cache.load(&self.shared.engine, digest)) {
-                Some(component) => Phase::Ended(Ok(component)),
-                None => Phase::Waiting(bytes),
-            },
+            None => Phase::Waiting(bytes),
         };
         match self.further(digest, phase) {
             Phase::Ended(result) => Some(result),
@@ -87,10 +84,19 @@ impl Compilations {
     /// Where a compilation stands by now.
     fn further(&self, digest: &str, phase: Phase) -> Phase {
         match phase {
-            Phase::Waiting(bytes) => match Seat::take(&self.taken, self.shared.limits.compilations) {
-                Some(seat) => self.start(digest, bytes, seat),
-                None => Phase::Waiting(bytes),
-            },
+            // The same component is not compiled twice at a time: the second is found in the cache afterwards.
+            Phase::Waiting(bytes) if self.is_running(digest) => Phase::Waiting(bytes),
+            Phase::Waiting(bytes) => {
+                if let Some(component) =
+                    self.shared.cache.as_ref().and_then(|cache| cache.load(&self.shared.engine, digest))
+                {
+                    return Phase::Ended(Ok(component));
+                }
+                match Seat::take(&self.taken, self.shared.limits.compilations) {
+                    Some(seat) => self.start(digest, bytes, seat),
+                    None => Phase::Waiting(bytes),
+                }
+            }
             Phase::Running(since, receiver) => match receiver.try_recv() {
                 Ok(result) => Phase::Ended(result),
                 // A component that makes the compiler panic is a bad one.
@@ -103,6 +109,11 @@ impl Compilations {
             },
             Phase::Ended(result) => Phase::Ended(result),
         }
+    }
+
+    fn is_running(&self, digest: &str) -> bool {
+        let is_running = |other: &Compilation| other.digest == digest && matches!(other.phase, Phase::Running(..));
+        self.by_key.values().any(is_running)
     }
 
     fn start(&self, digest: &str, bytes: Vec<u8>, seat: Seat) -> Phase {
