@@ -63,7 +63,7 @@ impl Backend for Adapter {
         let request = ImageRequest { request, model: Some(model.id.clone()) };
         let compiled = Arc::clone(&self.0.compiled);
         let call = self.0.call(
-            Surroundings::of(context, Some(permit.clone())).charging(&polling.cpu),
+            Surroundings::of(context, Some(permit.clone())).charging(&polling.spent),
             Box::new(move |store, instance| {
                 Box::pin(async move {
                     let guest = compiled.linked.exports.adapter()?.load(&mut *store, instance)?;

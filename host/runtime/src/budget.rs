@@ -14,6 +14,8 @@ use wasmtime::ResourceLimiter;
 #[derive(Debug)]
 pub(crate) struct CpuBudget {
     limit: Duration,
+    /// What earlier calls of the same request have used of the limit.
+    earlier: Duration,
     /// Nanoseconds used up in finished polls.
     done: AtomicU64,
     /// The thread's clock when the current poll began; 0 between polls.
@@ -21,8 +23,14 @@ pub(crate) struct CpuBudget {
 }
 
 impl CpuBudget {
+    #[cfg(test)]
     pub(crate) fn new(limit: Duration) -> Arc<Self> {
-        Arc::new(Self { limit, done: AtomicU64::new(0), began: AtomicU64::new(0) })
+        Self::after(limit, Duration::ZERO)
+    }
+
+    /// The budget of a call whose request has used some of it already.
+    pub(crate) fn after(limit: Duration, earlier: Duration) -> Arc<Self> {
+        Arc::new(Self { limit, earlier, done: AtomicU64::new(0), began: AtomicU64::new(0) })
     }
 
     pub(crate) fn limit(&self) -> Duration {
@@ -31,10 +39,10 @@ impl CpuBudget {
 
     /// Whether it is used up. Asked on the thread that polls the call.
     pub(crate) fn is_spent(&self) -> bool {
-        self.used() > self.limit
+        self.earlier.saturating_add(self.used()) > self.limit
     }
 
-    /// The time used so far. Exact on the thread that polls the call, and between polls.
+    /// The time that this call has used so far. Exact on the thread that polls the call, and between polls.
     pub(crate) fn used(&self) -> Duration {
         let done = self.done.load(Ordering::Relaxed);
         let running = match self.began.load(Ordering::Relaxed) {
@@ -42,6 +50,20 @@ impl CpuBudget {
             began => thread_nanos().saturating_sub(began),
         };
         Duration::from_nanos(done.saturating_add(running))
+    }
+}
+
+/// The processor time that the calls of one request have used together. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spent(Arc<AtomicU64>);
+
+impl Spent {
+    pub(crate) fn get(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn add(&self, used: Duration) {
+        self.0.fetch_add(u64::try_from(used.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
@@ -204,6 +226,17 @@ mod tests {
         assert!(other.memory_growing(40, 100, None).unwrap());
         drop(other);
         assert!(pool.take(100) && !pool.take(1));
+    }
+
+    #[test]
+    fn calls_of_one_request_are_summed_and_each_is_told_by_itself() {
+        let (limit, spent) = (Duration::from_secs(6), Spent::default());
+        spent.add(Duration::from_secs(5));
+        let second = CpuBudget::after(limit, spent.get());
+        assert!(!second.is_spent());
+        assert_eq!((second.used(), second.limit()), (Duration::ZERO, limit), "it is a short call so far");
+        spent.add(Duration::from_secs(2));
+        assert!(CpuBudget::after(limit, spent.get()).is_spent());
     }
 
     #[test]

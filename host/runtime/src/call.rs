@@ -16,7 +16,7 @@ use wasmtime::Store;
 use wasmtime::component::Instance;
 
 use crate::bindings::easel::plugin::types::CallContext;
-use crate::budget::{CpuBudget, Metered};
+use crate::budget::{CpuBudget, Metered, Spent};
 use crate::door::Visits;
 use crate::fault::{Breach, of_trap};
 use crate::host::{BlobQuota, PixelWork};
@@ -34,8 +34,8 @@ pub(crate) struct Surroundings {
     trace_parent: Option<TraceParent>,
     asker: Asker,
     permit: Option<Permit>,
-    /// A budget that other calls of the same request are charged to as well.
-    cpu: Option<Arc<CpuBudget>>,
+    /// What earlier calls of the same request have used.
+    spent: Spent,
 }
 
 /// Who asks.
@@ -61,7 +61,7 @@ impl Surroundings {
             trace_parent: context.trace_parent.clone(),
             asker: Asker::Request,
             permit,
-            cpu: None,
+            spent: Spent::default(),
         }
     }
 
@@ -71,9 +71,9 @@ impl Surroundings {
         Self { asker: Asker::Later(limit), ..Self::of(context, permit) }
     }
 
-    /// Charges the call to a budget that it shares with others.
-    pub(crate) fn charging(self, cpu: &Arc<CpuBudget>) -> Self {
-        Self { cpu: Some(Arc::clone(cpu)), ..self }
+    /// Counts the call together with others of the same request.
+    pub(crate) fn charging(self, spent: &Spent) -> Self {
+        Self { spent: spent.clone(), ..self }
     }
 
     /// Those of a question that the host asks by itself, without network.
@@ -86,7 +86,7 @@ impl Surroundings {
             trace_parent: None,
             asker: Asker::Host(limit),
             permit: None,
-            cpu: None,
+            spent: Spent::default(),
         }
     }
 }
@@ -112,15 +112,18 @@ impl Plugin {
             Asker::Host(_) => None,
         };
         let plugin = Arc::clone(self);
-        let cpu = surroundings.cpu.clone().unwrap_or_else(|| CpuBudget::new(self.limits.cpu));
-        let charged = Arc::clone(&cpu);
+        let spent = surroundings.spent.clone();
+        let cpu = CpuBudget::after(self.limits.cpu, spent.get());
+        let (charged, used) = (Arc::clone(&cpu), Arc::clone(&cpu));
         let task = self.shared.lanes.spawn(&self.pace, cpu, async move {
             // In this order, so that the store is dropped first and the permit last.
             let _permit = surroundings.permit.clone();
             let _slot = slot;
             plugin.run(surroundings, charged, work).await
         });
-        joined(AbortOnDropHandle::new(task).await)
+        let result = joined(AbortOnDropHandle::new(task).await);
+        spent.add(used.used());
+        result
     }
 
     /// One of the slots for calls, of all and of this plugin's, if one is free.

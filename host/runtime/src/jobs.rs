@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use wasmtime::component::Resource;
 
 use crate::bindings::easel::plugin::images::Job;
-use crate::budget::CpuBudget;
+use crate::budget::Spent;
 use crate::call::{Surroundings, call_context, past_deadline};
 use crate::fault::{fault, of_value};
 use crate::host::{CallProgress, ImageResult, PartialQuota};
@@ -29,7 +29,7 @@ pub(crate) struct Polling {
     permit: Permit,
     partials: PartialQuota,
     /// Counted over all calls of the request, so that polling is no way around the budget.
-    pub(crate) cpu: Arc<CpuBudget>,
+    pub(crate) spent: Spent,
     /// The job that would be left behind if nobody polled any more.
     open: Option<Job>,
 }
@@ -43,7 +43,7 @@ impl Polling {
             count: request.count,
             permit: permit.clone(),
             partials: PartialQuota::new(&plugin.limits),
-            cpu: CpuBudget::new(plugin.limits.cpu),
+            spent: Spent::default(),
             open: None,
         }
     }
@@ -125,7 +125,7 @@ impl Plugin {
         let called = call_context(&polling.context, self.limits.wall);
         let (compiled, progress, names) = (Arc::clone(&self.compiled), polling.progress(), polling.names);
         let permit = Some(polling.permit.clone());
-        let surroundings = Surroundings::later(&polling.context, permit, self.limits.wall).charging(&polling.cpu);
+        let surroundings = Surroundings::later(&polling.context, permit, self.limits.wall).charging(&polling.spent);
         self.call(
             surroundings,
             Box::new(move |store, instance| {
