@@ -333,11 +333,11 @@ async fn documents_are_taken_apart_in_the_host() {
 
 #[tokio::test]
 async fn settings_that_make_no_sense_are_refused_with_the_reason() {
-    let wrong_origin = PluginSettings { origins: vec!["https://*.example.com".into()], ..PluginSettings::default() };
+    let wrong_origin = PluginSettings { origins: vec!["https://*.com".into()], ..PluginSettings::default() };
     let credentials = [("keys".to_owned(), easel_runtime::Secret::new("x"))].into();
     let wrong_credential = PluginSettings { credentials, ..PluginSettings::default() };
     let rows = [
-        (wrong_origin, "must be an origin such as"),
+        (wrong_origin, "\"https://*.com\" stands for names of anybody"),
         (wrong_credential, "unknown credential \"keys\"; did you mean \"key\"?"),
         (super::configured("model", "x"), "unknown key \"model\"; did you mean \"models\"?"),
     ];

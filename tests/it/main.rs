@@ -27,6 +27,7 @@ mod command_line;
 mod credentials;
 mod dev;
 mod documents;
+mod grants;
 mod openai_client;
 mod picture;
 mod plugin_authoring;

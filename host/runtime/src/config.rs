@@ -9,6 +9,8 @@ use std::time::Duration;
 pub use easel_core::Secret;
 use serde_json::{Map, Value};
 
+use crate::NetworkGrant;
+
 /// How the runtime is set up.
 #[derive(Clone, Debug)]
 pub struct RuntimeConfig {
@@ -29,8 +31,13 @@ pub struct RuntimeConfig {
 pub struct PluginSettings {
     /// Whether it may serve at all.
     pub is_enabled: bool,
-    /// The origins that it may reach, `https://host[:port]` each. What counts is what the manifest wants as well.
+    /// The origins that it may reach, `https://host[:port]` or `https://*.name[:port]` each, with whatever the manifest
+    /// wants there.
     pub origins: Vec<String>,
+    /// Requests that it may send; what counts is what the manifest wants as well.
+    pub network: Vec<NetworkGrant>,
+    /// Origins that it wants and does not get: it does not wait for them.
+    pub withheld: Vec<String>,
     /// Values for the keys of the manifest's `[config]`.
     pub config: Map<String, Value>,
     /// The credentials, by the names in the manifest. They are added at the door; the plugin never sees them.
@@ -39,7 +46,14 @@ pub struct PluginSettings {
 
 impl Default for PluginSettings {
     fn default() -> Self {
-        Self { is_enabled: true, origins: Vec::new(), config: Map::new(), credentials: BTreeMap::new() }
+        Self {
+            is_enabled: true,
+            origins: Vec::new(),
+            network: Vec::new(),
+            withheld: Vec::new(),
+            config: Map::new(),
+            credentials: BTreeMap::new(),
+        }
     }
 }
 

@@ -17,7 +17,9 @@ mod runtime;
 
 mod config;
 mod generations;
+mod grants;
 mod registry;
+mod wanted;
 
 mod files;
 mod folder;
@@ -64,9 +66,14 @@ mod random;
 pub mod workbench;
 
 pub use config::{HostLimits, PluginSettings, RuntimeConfig, Secret};
+pub use grants::{MissingGrant, NetworkGrant};
 pub use health::{Health, HealthDepth};
 pub use registry::{PluginState, PluginStatus};
 pub use runtime::Runtime;
+pub use wanted::{PluginWants, covers_origin, plugin_wants};
+
+#[cfg(test)]
+mod properties;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -15,6 +15,7 @@ use crate::PluginSettings;
 use crate::compile::Compilations;
 use crate::files::{Files, files};
 use crate::folder::{Candidate, PATIENCE, QUIET, Settling, scan};
+use crate::grants;
 use crate::manifest::Manifest;
 use crate::plugin::{Compiled, Plugin, Shared, digest};
 use crate::refusal::Refusal;
@@ -219,8 +220,9 @@ impl Loader {
             return;
         }
         slot.tried = Some((Arc::clone(&compiled), settings.clone()));
-        let made = Plugin::new(Arc::clone(&self.shared), Arc::clone(&compiled), &settings);
-        match self.shared.guests.block_on(made) {
+        let older = slot.serving.as_ref().map(|serving| Arc::clone(serving.plugin()));
+        let older = older.filter(|plugin| !Arc::ptr_eq(&plugin.compiled, &compiled));
+        match self.make(&compiled, &settings, older.as_ref().map(|plugin| &plugin.compiled.manifest)) {
             Ok(plugin) => {
                 let (version, models) = (&compiled.manifest.version, plugin.models().len());
                 tracing::info!(plugin = id, version, digest = compiled.digest, models, "plugin loaded");
@@ -228,11 +230,42 @@ impl Loader {
                 slot.set_problem(None);
                 slot.since = SystemTime::now();
             }
-            // What works and was told nothing yet may well need something that only the operator knows.
-            Err(refusal) if refusal.is_own_word() && settings.config.is_empty() => {
-                slot.set_problem(Some(Problem::Unconfigured(refusal.to_string())));
+            Err(problem) => {
+                match older {
+                    Some(older) => self.keep(slot, &older, &settings),
+                    // What it was given was taken back.
+                    None if matches!(problem, Problem::AwaitingGrant(_)) => slot.serving = None,
+                    None => {}
+                }
+                slot.set_problem(Some(problem));
             }
-            Err(refusal) => slot.set_problem(Some(Problem::Refused(refusal.to_string()))),
+        }
+    }
+
+    /// Makes a generation, if all that it wants is decided.
+    fn make(
+        &self,
+        compiled: &Arc<Compiled>,
+        settings: &PluginSettings,
+        replaced: Option<&Manifest>,
+    ) -> Result<Arc<Plugin>, Problem> {
+        let refused = |refusal: Refusal| Problem::Refused(refusal.to_string());
+        if let Some(missing) = grants::missing(&compiled.manifest, settings, replaced).map_err(refused)? {
+            return Err(Problem::AwaitingGrant(missing));
+        }
+        let made = Plugin::new(Arc::clone(&self.shared), Arc::clone(compiled), settings);
+        self.shared.guests.block_on(made).map_err(|refusal| {
+            // What works and was told nothing yet may well need something that only the operator knows.
+            let is_unconfigured = refusal.is_own_word() && settings.config.is_empty();
+            if is_unconfigured { Problem::Unconfigured(refusal.to_string()) } else { refused(refusal) }
+        })
+    }
+
+    /// Lets an older build serve on, with no more than the operator gives now.
+    fn keep(&self, slot: &mut Slot, older: &Arc<Plugin>, settings: &PluginSettings) {
+        let settings = settings.for_older(&older.compiled.manifest, &older.settings);
+        if settings != older.settings {
+            slot.serving = self.make(&older.compiled, &settings, None).ok().map(Serving::new);
         }
     }
 

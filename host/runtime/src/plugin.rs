@@ -96,6 +96,8 @@ pub(crate) struct Plugin {
     /// An adapter's models; set once, before anybody else has the generation.
     pub(crate) models: OnceLock<Vec<Arc<ModelInfo>>>,
     pub(crate) ungranted: Vec<String>,
+    /// What it was made with.
+    pub(crate) settings: PluginSettings,
     /// Why it cannot serve although it is loaded.
     pub(crate) not_ready: Option<String>,
 }
@@ -115,7 +117,7 @@ impl Plugin {
         let given = Credentials::new(manifest, settings, Arc::clone(&vault))?;
         let credentials: Vec<_> = given.names().cloned().collect();
         let not_ready = not_ready(&manifest.id, given.missing());
-        let ungranted = grant.ungranted().to_vec();
+        let ungranted = grant.ungranted();
         let door = match manifest.kind {
             PluginKind::Adapter => {
                 let door = Door::new((grant, given), limits.clone(), &shared.network, shared.io.clone())?;
@@ -141,6 +143,7 @@ impl Plugin {
             credentials: credentials.into(),
             models: OnceLock::new(),
             ungranted,
+            settings: settings.clone(),
             not_ready,
             compiled,
         });

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use easel_core::{Backend, Transformer};
 
-use crate::PluginKind;
+use crate::{MissingGrant, PluginKind};
 
 /// How one plugin stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct PluginStatus {
     pub models: Vec<String>,
     /// Origins that it wants and the operator has not granted.
     pub ungranted: Vec<String>,
+    /// What the build that lies there waits for.
+    pub missing_grant: Option<MissingGrant>,
     /// When it came to stand so.
     pub since: SystemTime,
 }
@@ -39,6 +41,8 @@ pub struct PluginStatus {
 pub enum PluginState {
     /// It is being read or compiled.
     Loading,
+    /// It wants what the operator has not decided: [`PluginStatus::missing_grant`] says what.
+    AwaitingGrant,
     /// It serves.
     Ready,
     /// It lacks something that only the operator can give, such as a credential or an address.
@@ -54,6 +58,7 @@ impl PluginState {
     pub fn name(self) -> &'static str {
         match self {
             Self::Loading => "loading",
+            Self::AwaitingGrant => "awaiting-grant",
             Self::Ready => "ready",
             Self::NotReady => "not_ready",
             Self::Failed => "failed",

@@ -10,7 +10,7 @@ use crate::folder::Stamp;
 use crate::plugin::{Compiled, Plugin};
 use crate::registry::{PluginState, PluginStatus};
 use crate::transformer::TransformerPlugin;
-use crate::{PluginKind, PluginSettings};
+use crate::{MissingGrant, PluginKind, PluginSettings};
 
 /// What serves.
 #[derive(Clone)]
@@ -68,6 +68,8 @@ pub(crate) struct Identity {
 pub(crate) enum Problem {
     /// It does not take its settings, or does not answer.
     Refused(String),
+    /// It wants what the operator has not decided.
+    AwaitingGrant(MissingGrant),
     /// The operator has told it nothing yet, and it says that it needs to know something.
     Unconfigured(String),
     /// Another file, first by path, has the same id.
@@ -76,9 +78,10 @@ pub(crate) enum Problem {
 }
 
 impl Problem {
-    fn reason(&self) -> Option<&str> {
+    fn reason(&self) -> Option<String> {
         match self {
-            Self::Refused(reason) | Self::Unconfigured(reason) | Self::Taken(reason) => Some(reason),
+            Self::Refused(reason) | Self::Unconfigured(reason) | Self::Taken(reason) => Some(reason.clone()),
+            Self::AwaitingGrant(missing) => Some(missing.to_string()),
             Self::Disabled => None,
         }
     }
@@ -117,10 +120,11 @@ impl Slot {
     pub(crate) fn set_problem(&mut self, problem: Option<Problem>) {
         if self.problem != problem {
             match &problem {
+                Some(Problem::AwaitingGrant(missing)) => self.ask_for(missing),
                 Some(Problem::Unconfigured(reason)) if self.serving.is_none() => {
                     tracing::info!(plugin = self.id(), "plugin is not ready: {reason}");
                 }
-                problem => self.warn(problem.as_ref().and_then(Problem::reason)),
+                problem => self.warn(problem.as_ref().and_then(Problem::reason).as_deref()),
             }
             self.problem = problem;
             self.since = SystemTime::now();
@@ -134,6 +138,12 @@ impl Slot {
         }
     }
 
+    fn ask_for(&self, missing: &MissingGrant) {
+        let (plugin, goes_on) = (self.id().unwrap_or(&self.name), self.serving.is_some());
+        let MissingGrant { command, toml, .. } = missing;
+        tracing::warn!(plugin, path = %self.path.display(), older_serves = goes_on, command, toml, "plugin awaits a grant: {missing}");
+    }
+
     /// What others can see of it.
     pub(crate) fn face(&self) -> impl PartialEq + use<> {
         let serving = self.serving.as_ref().map(|serving| Arc::as_ptr(serving.plugin()).addr());
@@ -142,19 +152,26 @@ impl Slot {
 
     pub(crate) fn status(&self) -> PluginStatus {
         let plugin = self.serving.as_ref().map(Serving::plugin);
-        let refusal = self.unreadable.as_deref().or(self.problem.as_ref().and_then(Problem::reason));
+        let refusal = self.unreadable.clone().or_else(|| self.problem.as_ref().and_then(Problem::reason));
+        let missing_grant = match &self.problem {
+            Some(Problem::AwaitingGrant(missing)) => Some(missing.clone()),
+            Some(Problem::Refused(_) | Problem::Unconfigured(_) | Problem::Taken(_) | Problem::Disabled) | None => None,
+        };
         let (state, reason) = match (plugin, refusal) {
             (Some(plugin), refusal) => {
                 let state = if plugin.not_ready.is_some() { PluginState::NotReady } else { PluginState::Ready };
-                let newer =
-                    refusal.map(|reason| format!("the older build serves, the newer one was refused: {reason}"));
+                let fate = if missing_grant.is_some() { "awaits a grant" } else { "was refused" };
+                let newer = refusal.map(|reason| format!("the older build serves, the newer one {fate}: {reason}"));
                 (state, newer.or_else(|| plugin.not_ready.clone()))
             }
             (None, _) if self.problem == Some(Problem::Disabled) => (PluginState::Disabled, None),
+            (None, Some(reason)) if self.unreadable.is_none() && missing_grant.is_some() => {
+                (PluginState::AwaitingGrant, Some(reason))
+            }
             (None, Some(reason)) => {
-                let is_unconfigured = matches!(&self.problem, Some(Problem::Unconfigured(why)) if why == reason);
+                let is_unconfigured = matches!(&self.problem, Some(Problem::Unconfigured(why)) if *why == reason);
                 let state = if is_unconfigured { PluginState::NotReady } else { PluginState::Failed };
-                (state, Some(reason.to_owned()))
+                (state, Some(reason))
             }
             (None, None) => (PluginState::Loading, None),
         };
@@ -170,6 +187,7 @@ impl Slot {
             reason,
             models: plugin
                 .map_or_else(Vec::new, |plugin| plugin.models().iter().map(|model| model.id.clone()).collect()),
+            missing_grant,
             ungranted: plugin.map_or_else(Vec::new, |plugin| plugin.ungranted.clone()),
             since: self.since,
         }

@@ -298,10 +298,11 @@ impl App {
         Ok(Self { house, front, store, listener, address, furnishing, watched: None })
     }
 
-    /// Follows the config file: what changes in it counts without a restart.
+    /// Follows the config file and that of the grants: what changes in them counts without a restart.
     #[must_use]
     pub fn watching(self, sources: Sources) -> Self {
-        Self { watched: Watched::start(sources), ..self }
+        let grants = self.house.config.load().grants_file();
+        Self { watched: Watched::start(sources, grants), ..self }
     }
 
     /// Where it listens; the port is the real one, also where 0 was asked for.

@@ -1,4 +1,4 @@
-//! Follows the config file, and the files of secrets that it names. A good edit counts from the next request on; a bad
+//! Follows the config file, that of the plugins' grants, and the files of secrets that they name. A good edit counts from the next request on; a bad
 //! one changes nothing, and the log says why. A secret that is gone stays as it was: it may be about to be replaced.
 //! Variables of the environment are read once, at start.
 
@@ -20,6 +20,8 @@ const QUIET: Duration = Duration::from_millis(100);
 pub(crate) struct Watched {
     sources: Sources,
     path: PathBuf,
+    /// The file of the grants. It stays where it was at the start, as the data folder does.
+    grants: PathBuf,
     seen: Seen,
     events: mpsc::Receiver<()>,
     watcher: RecommendedWatcher,
@@ -30,13 +32,15 @@ pub(crate) struct Watched {
 #[derive(Clone, Default, PartialEq, Eq)]
 struct Seen {
     text: Option<String>,
+    /// The grants; the file may not be there.
+    grants: Option<String>,
     /// The files of secrets, each with what is remembered of what stood in it.
     secrets: Vec<(PathBuf, Option<u64>)>,
 }
 
 impl Watched {
     /// Begins to watch; nothing, and a line in the log, where the system does not let us.
-    pub(crate) fn start(sources: Sources) -> Option<Self> {
+    pub(crate) fn start(sources: Sources, grants: PathBuf) -> Option<Self> {
         let path = sources.path();
         // One waiting event is enough: whoever takes it looks at the files as they are then.
         let (sender, events) = mpsc::channel(1);
@@ -48,15 +52,18 @@ impl Watched {
         });
         let started = watcher.and_then(|watcher| {
             let (seen, folders) = (Seen::default(), BTreeSet::new());
-            let mut watched = Self { sources, path: path.clone(), seen, events, watcher, folders };
+            let mut watched = Self { sources, path: path.clone(), grants, seen, events, watcher, folders };
             watched.watch(&path)?;
+            let grants = watched.grants.clone();
+            watched.watch(&grants)?;
             Ok(watched)
         });
         match started {
             Ok(mut watched) => {
                 let text = std::fs::read_to_string(&path).ok();
-                let loaded = text.as_deref().and_then(|text| watched.sources.read(&path, Some(text)).ok());
+                let loaded = watched.sources.read_with(&path, text.as_deref(), &watched.grants).ok();
                 watched.seen.text = text;
+                watched.seen.grants = std::fs::read_to_string(&watched.grants).ok();
                 watched.follow_secrets(loaded.map(|loaded| loaded.secret_files).unwrap_or_default());
                 Some(watched)
             }
@@ -98,10 +105,11 @@ impl Watched {
 async fn follow(mut watched: Watched, apply: impl Fn(Config) -> Result<(), ConfigError>) {
     while watched.events.recv().await.is_some() {
         sleep(QUIET).await;
-        let look = Look { sources: watched.sources.clone(), path: watched.path.clone(), seen: watched.seen.clone() };
+        let Watched { sources, path, grants, seen, .. } = &watched;
+        let look = Look { sources: sources.clone(), path: path.clone(), grants: grants.clone(), seen: seen.clone() };
         // Files of secrets are read as well, from wherever they are.
         let Ok(Some((seen, loaded))) = tokio::task::spawn_blocking(|| look.again()).await else { continue };
-        let is_edited = seen.text != watched.seen.text;
+        let is_edited = seen.text != watched.seen.text || seen.grants != watched.seen.grants;
         watched.seen = seen;
         let applied = loaded.and_then(|loaded| {
             for notice in &loaded.notices {
@@ -125,6 +133,7 @@ async fn follow(mut watched: Watched, apply: impl Fn(Config) -> Result<(), Confi
 struct Look {
     sources: Sources,
     path: PathBuf,
+    grants: PathBuf,
     seen: Seen,
 }
 
@@ -132,8 +141,9 @@ impl Look {
     /// What is there and what it says; nothing where all is as it was. A file that is being replaced is gone for a
     /// moment, and one that was removed leaves the config as it is.
     fn again(self) -> Option<(Seen, Result<Loaded, ConfigError>)> {
-        let text = std::fs::read_to_string(&self.path).ok()?;
-        let is_edited = self.seen.text.as_ref() != Some(&text);
+        let text = std::fs::read_to_string(&self.path).ok().or_else(|| self.seen.text.clone());
+        let grants = std::fs::read_to_string(&self.grants).ok();
+        let is_edited = self.seen.text != text || self.seen.grants != grants;
         let look = |(file, before): &(PathBuf, Option<u64>)| (file.clone(), remembered(file), before.is_some());
         let found: Vec<_> = self.seen.secrets.iter().map(look).collect();
         if let Some((file, ..)) = found.iter().find(|(_, now, was_there)| now.is_none() && *was_there)
@@ -143,11 +153,11 @@ impl Look {
             return None;
         }
         let secrets = found.into_iter().map(|(file, now, _)| (file, now)).collect();
-        let seen = Seen { text: Some(text), secrets };
+        let seen = Seen { text, grants, secrets };
         if seen == self.seen {
             return None;
         }
-        let loaded = self.sources.read(&self.path, seen.text.as_deref());
+        let loaded = self.sources.read_with(&self.path, seen.text.as_deref(), &self.grants);
         Some((seen, loaded))
     }
 }

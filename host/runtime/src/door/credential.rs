@@ -10,8 +10,8 @@ use url::Url;
 
 use super::json_insert::JsonInsert;
 use super::vault::Vault;
-use super::{DoorError, Origin};
-use crate::manifest::{CredentialWant, Injection, Manifest, Want};
+use super::{DoorError, Origin, OriginPattern};
+use crate::manifest::{CredentialWant, Injection, Manifest, WantedOrigin};
 use crate::refusal::{Refusal, nearest};
 use crate::{PluginSettings, Secret};
 
@@ -21,7 +21,7 @@ pub(crate) struct Credentials {
     /// Those that the operator supplied.
     by_name: BTreeMap<String, CredentialWant>,
     /// The origins that the manifest names itself.
-    named: Vec<Origin>,
+    named: Vec<OriginPattern>,
     /// Headers that the plugin must not set, and does not see.
     headers: Vec<HeaderName>,
     /// Those that the manifest requires and nobody supplied.
@@ -47,9 +47,9 @@ impl Credentials {
                 return Err(Refusal::new(message));
             }
         }
-        let named = manifest.wants.iter().filter_map(|want| match want {
-            Want::Origin(origin) => Some(origin.clone()),
-            Want::OperatorNamed => None,
+        let named = manifest.wants.iter().filter_map(|want| match &want.origin {
+            WantedOrigin::Named(origin) => Some(origin.clone()),
+            WantedOrigin::Operator => None,
         });
         let headers = manifest.credentials.iter().filter_map(|want| want.injection.header().cloned());
         let (named, headers) = (named.collect(), headers.collect());
@@ -96,8 +96,8 @@ impl Credentials {
     fn is_tied(&self, want: &CredentialWant, origin: &Origin) -> bool {
         want.origins.is_empty()
             || want.origins.iter().any(|tied| match tied {
-                Want::Origin(tied) => tied == origin,
-                Want::OperatorNamed => !self.named.contains(origin),
+                WantedOrigin::Named(tied) => tied.matches(origin),
+                WantedOrigin::Operator => !self.named.iter().any(|named| named.matches(origin)),
             })
     }
 

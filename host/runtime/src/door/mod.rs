@@ -16,6 +16,7 @@ mod gunzip;
 mod headers;
 mod json_insert;
 mod origin;
+mod path;
 mod redirect;
 mod resolver;
 mod scrub;
@@ -49,7 +50,8 @@ pub(crate) use credential::Credentials;
 pub(crate) use error::DoorError;
 pub(crate) use grant::{Denial, Grant, Reach};
 pub(crate) use headers::is_connection_header;
-pub(crate) use origin::Origin;
+pub(crate) use origin::{Origin, OriginPattern};
+pub(crate) use path::{Ambiguous, PathPattern, Paths};
 pub(crate) use vault::{Vault, Vaults};
 pub(crate) use wasi::{Hooks, hidden_headers};
 
@@ -113,6 +115,11 @@ impl Visits {
     pub(crate) fn last_denial(&self) -> Option<Denial> {
         self.denial.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    fn denied(&self, denial: Denial) -> DoorError {
+        *self.denial.lock().unwrap_or_else(PoisonError::into_inner) = Some(denial.clone());
+        DoorError::Denied(denial)
+    }
 }
 
 /// How long an exchange may take.
@@ -163,11 +170,17 @@ impl Door {
         let mut placed = None;
         for hop in 0..=MAX_REDIRECTS {
             let reach = self.authorise(visits, &method, &url)?;
+            let may_carry = |name: &&str| self.grant.may_carry(name, &method, &url);
             if let Some(name) = credential.as_deref().filter(|_| hop == 0) {
+                self.credentials.lend(name, &url)?;
+                if !may_carry(&name) {
+                    return Err(visits.denied(self.grant.credential_denial(name, &url)));
+                }
                 placed = Some(self.place(name, &url, times).await?);
             }
-            // On another origin the credential stays behind.
-            let placed = placed.as_ref().filter(|_| Origin::of(&url) == first);
+            // On another origin the credential stays behind, and where the grant does not let it go along.
+            let is_carried = Origin::of(&url) == first && credential.as_deref().is_some_and(|name| may_carry(&name));
+            let placed = placed.as_ref().filter(|_| is_carried);
             let mut request = Request::new(method.clone(), url.clone());
             *request.headers_mut() = headers.clone();
             request.headers_mut().insert(trace::HEADER, visits.trace.parent());
@@ -192,7 +205,8 @@ impl Door {
                 placed.put(&mut request);
             }
             let incoming = self.hop(visits, request, reach, times).await?;
-            let Some(next) = redirect::of(&incoming, &url).filter(|_| follows) else { return Ok(incoming) };
+            let next = redirect::of(&incoming, &url).filter(|_| follows);
+            let Some(next) = next.filter(|next| self.grant.follows(&method, &url, next)) else { return Ok(incoming) };
             if Origin::of(&next) != first && incoming.is_secret(next.as_str()) {
                 return Err(DoorError::Leak { host: host_of(&url) });
             }
@@ -236,10 +250,7 @@ impl Door {
     /// Scheme, host, port and method by the grant; then the address, if the host is one. Names are resolved and checked
     /// when the connection is made.
     fn authorise(&self, visits: &Visits, method: &Method, url: &Url) -> Result<Reach, DoorError> {
-        let reach = self.grant.check(method, url).map_err(|denial| {
-            *visits.denial.lock().unwrap_or_else(PoisonError::into_inner) = Some(denial.clone());
-            DoorError::Denied(denial)
-        })?;
+        let reach = self.grant.check(method, url).map_err(|denial| visits.denied(denial))?;
         check_literal(url, reach)?;
         Ok(reach)
     }

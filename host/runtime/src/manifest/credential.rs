@@ -4,8 +4,8 @@
 use http::{HeaderName, header};
 use serde::Deserialize;
 
-use super::network::check_want;
-use super::{Want, check_name, invalid};
+use super::network::check_origin;
+use super::{Want, WantedOrigin, check_name, invalid};
 use crate::door::is_connection_header;
 use crate::refusal::Refusal;
 
@@ -18,7 +18,7 @@ pub(crate) struct CredentialWant {
     pub(crate) name: String,
     pub(crate) injection: Injection,
     /// The origins that it may be sent to; with none named, every origin that is granted.
-    pub(crate) origins: Vec<Want>,
+    pub(crate) origins: Vec<WantedOrigin>,
     pub(crate) is_required: bool,
 }
 
@@ -62,6 +62,11 @@ pub(super) struct RawCredential {
     required: bool,
 }
 
+/// The names, as they are written.
+pub(super) fn names(raw: &[RawCredential]) -> Vec<String> {
+    raw.iter().map(|raw| raw.name.clone()).collect()
+}
+
 /// Checks each, that no two have one name, and that each goes only where the plugin wants to go.
 pub(super) fn check(raw: Vec<RawCredential>, wants: &[Want]) -> Result<Vec<CredentialWant>, Refusal> {
     let mut credentials: Vec<CredentialWant> = Vec::new();
@@ -73,8 +78,8 @@ pub(super) fn check(raw: Vec<RawCredential>, wants: &[Want]) -> Result<Vec<Crede
         let injection = check_injection(&raw)?;
         let mut origins = Vec::new();
         for origin in &raw.origins {
-            let want = check_want(origin)?;
-            if !wants.contains(&want) {
+            let want = check_origin("credential.origins", origin)?;
+            if !wants.iter().any(|known| known.origin == want) {
                 let right = "one of network.origins";
                 return Err(invalid(&format!("credential {:?}: origins", raw.name), origin, right));
             }

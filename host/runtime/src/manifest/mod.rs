@@ -7,14 +7,14 @@ mod config;
 mod credential;
 mod limits;
 mod network;
+mod schema;
 
-use http::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 pub(crate) use credential::{CredentialWant, Injection};
 pub(crate) use limits::Wishes;
-pub(crate) use network::Want;
+pub(crate) use network::{MAX_WANTS, Want, WantedOrigin, check_paths, read_methods};
 
 use crate::PluginKind;
 use crate::contract;
@@ -22,6 +22,7 @@ use crate::refusal::Refusal;
 use credential::RawCredential;
 use limits::RawLimits;
 use network::RawNetwork;
+use schema::Schema;
 
 /// The custom section that holds the manifest of a plugin that comes as one file.
 pub(crate) const SECTION: &str = "easel:manifest";
@@ -33,10 +34,10 @@ pub(crate) struct Manifest {
     pub(crate) version: String,
     pub(crate) kind: PluginKind,
     pub(crate) wants: Vec<Want>,
-    pub(crate) methods: Vec<Method>,
     pub(crate) credentials: Vec<CredentialWant>,
     pub(crate) limits: Wishes,
     pub(crate) config: Map<String, Value>,
+    pub(crate) schema: Schema,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +52,8 @@ struct RawManifest {
     limits: RawLimits,
     #[serde(default)]
     config: toml::Table,
+    #[serde(default)]
+    schema: toml::Table,
 }
 
 #[derive(Deserialize)]
@@ -76,17 +79,17 @@ impl Manifest {
         check_name("plugin.id", &raw.plugin.id, "abcdefghijklmnopqrstuvwxyz0123456789-")?;
         let version = semver::Version::parse(&raw.plugin.version)
             .map_err(|_| invalid("plugin.version", &raw.plugin.version, "three numbers as in 0.1.0"))?;
-        let wants: Vec<_> =
-            raw.network.origins.iter().map(|origin| network::check_want(origin)).collect::<Result<_, _>>()?;
+        let wants = network::check(raw.network, &credential::names(&raw.credential))?;
+        let (config, schema) = config::check(raw.config, raw.schema)?;
         Ok(Self {
             id: raw.plugin.id,
             version: version.to_string(),
             kind: check_kind(&raw.plugin.kind)?,
-            methods: network::check_methods(raw.network.methods)?,
             credentials: credential::check(raw.credential, &wants)?,
             wants,
             limits: limits::check(&raw.limits)?,
-            config: config::check(raw.config)?,
+            config,
+            schema,
         })
     }
 }
@@ -121,7 +124,6 @@ mod tests {
         let manifest = Manifest::parse(HEAD).unwrap();
         assert_eq!((manifest.id.as_str(), manifest.kind), ("a", PluginKind::Adapter));
         assert!(manifest.wants.is_empty() && manifest.credentials.is_empty() && manifest.config.is_empty());
-        assert_eq!(manifest.methods, [Method::GET, Method::POST]);
     }
 
     #[test]
@@ -138,7 +140,10 @@ mod tests {
             ),
             (head("kind", "sort"), "line 4: unknown field `sort`"),
             (tail("[net]\n"), "line 6: unknown field `net`"),
-            (tail("[network]\norigins = [\"https://*.x.com\"]"), "network.origins: "),
+            (
+                tail("[network]\norigins = [\"https://*.com\"]"),
+                "network.origins: \"https://*.com\" stands for names of anybody",
+            ),
             (tail("[network]\norigins = [\"https://x.com/v1\"]"), "network.origins: "),
             (tail("[network]\norigins = [\"ftp://x.com\"]"), "network.origins: "),
             (tail("[network]\nmethods = [\"TRACE\"]"), "network.methods must be GET, HEAD"),

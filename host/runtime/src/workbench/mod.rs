@@ -21,7 +21,7 @@ pub use scene::{FixedTime, Scene};
 pub use crate::door::upstream::{Answer, Sent, Upstream, Wire};
 
 use crate::lanes::LaneThreads;
-use crate::manifest::{Manifest, Want};
+use crate::manifest::{Manifest, WantedOrigin};
 use crate::plugin::{Compiled, Plugin, Shared, digest};
 use crate::refusal::Refusal;
 use crate::slot::Serving;
@@ -49,11 +49,11 @@ impl Prepared {
         self.0.manifest.kind
     }
 
-    /// The exact origins that its manifest wants.
+    /// The origins that its manifest wants, patterns included.
     pub fn wanted_origins(&self) -> Vec<String> {
-        let exact = self.0.manifest.wants.iter().filter_map(|want| match want {
-            Want::Origin(origin) => Some(origin.to_string()),
-            Want::OperatorNamed => None,
+        let exact = self.0.manifest.wants.iter().filter_map(|want| match &want.origin {
+            WantedOrigin::Named(origin) => Some(origin.to_string()),
+            WantedOrigin::Operator => None,
         });
         exact.collect()
     }

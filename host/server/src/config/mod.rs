@@ -4,12 +4,16 @@
 //! sentence in `default.toml`. A key that does not exist is refused, with the nearest one that does; a secret is never
 //! written in the file, only where it is found ([`secret`]).
 //!
-//! [`tree`] knows where each value was written, [`section`] which layer counts, [`read`] what it means. To add a key: a field here, its default
+//! [`tree`] knows where each value was written, [`section`] which layer counts, [`read`] what it means; [`plugin`] and [`grants`] are the
+//! plugins' part of it. To add a key: a field here, its default
 //! below, a line in `read.rs`, and its sentence in `default.toml`; the tests tell what was forgotten. Each sample under
 //! `samples/` is a test.
 
 mod environment;
 mod error;
+mod grants;
+mod grants_file;
+mod plugin;
 mod plugin_limits;
 mod read;
 mod secret;
@@ -30,6 +34,7 @@ use url::Url;
 
 pub use environment::Environment;
 pub use error::ConfigError;
+pub use grants_file::{Edit, GrantsFile, Place};
 pub(crate) use secret::text_of as secret_text;
 
 use crate::http::{AllowedOrigin, ImageAccess, Key};
@@ -231,6 +236,11 @@ impl Config {
         self.models.folder.clone().unwrap_or_else(|| self.data.join("models"))
     }
 
+    /// The file of the plugins' grants, whether it is there or not.
+    pub fn grants_file(&self) -> PathBuf {
+        self.data.join(grants::FILE_NAME)
+    }
+
     /// Refuses to serve other machines without keys, unless that was asked for.
     ///
     /// # Errors
@@ -287,7 +297,12 @@ impl Sources {
     /// # Errors
     /// The first thing that is wrong, with its place.
     pub fn read(&self, path: &Path, text: Option<&str>) -> Result<Loaded, ConfigError> {
-        read::read(self, path, text).map(|(loaded, _)| loaded)
+        read::read(self, path, text, None).map(|(loaded, _)| loaded)
+    }
+
+    /// The same with the grants of another file than that of the data folder: a running server keeps to its own.
+    pub(crate) fn read_with(&self, path: &Path, text: Option<&str>, grants: &Path) -> Result<Loaded, ConfigError> {
+        read::read(self, path, text, Some(grants)).map(|(loaded, _)| loaded)
     }
 }
 

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use easel_core::{Allowance, Delivery, OnFailure, Secret, UnknownModel};
-use easel_runtime::PluginSettings;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -20,7 +19,7 @@ use super::section::{Layers, PREFIX, Section, nearest, variable_of};
 use super::tree::{self, Node, Value};
 use super::{
     Config, ConfigError, Demo, Device, Exposure, Images, Limits, Loaded, Log, LogFormat, Mode, Models, Sources,
-    TransformerSettings,
+    TransformerSettings, grants, plugin,
 };
 use crate::http::{AllowedOrigin, ImageAccess, Key, Rank};
 
@@ -32,13 +31,20 @@ const MAX_LIMIT: u64 = 10_000;
 const TRANSFORMER_TIME_LIMIT: Duration = Duration::from_secs(2);
 
 /// Reads a whole config; also tells every key that it asked for.
-pub(super) fn read(sources: &Sources, path: &Path, text: Option<&str>) -> Result<(Loaded, Vec<String>)> {
+///
+/// The plugins' grants are read from a file of their own, in the data folder if it is not named.
+pub(super) fn read(
+    sources: &Sources,
+    path: &Path,
+    text: Option<&str>,
+    grants: Option<&Path>,
+) -> Result<(Loaded, Vec<String>)> {
     let file = text.map(|text| tree::parse(&path.display().to_string(), text)).transpose()?;
     let layers = Rc::new(Layers::new(sources.flags.clone(), sources.environment.clone()));
     let mut root = Section::root(file, Rc::clone(&layers));
     let mut notices = Vec::new();
     let default = Config::default();
-    let config = Config {
+    let mut config = Config {
         listen: listen(&mut root, sources, default.listen)?,
         data: folder(&mut root, "data")?.unwrap_or(default.data),
         plugins_folder: folder(&mut root, "plugins")?.unwrap_or(default.plugins_folder),
@@ -59,11 +65,13 @@ pub(super) fn read(sources: &Sources, path: &Path, text: Option<&str>) -> Result
         keys: keys(&mut root)?,
         log: log(root.section("log")?, default.log)?,
         transformers: transformers(root.section("transformers")?)?,
-        plugins: plugins(root.section("plugin")?, &mut notices)?,
+        plugins: plugin::tables(root.section("plugin")?, &mut notices)?,
         plugin_limits: plugin_limits::read(root.section("plugin_limits")?, &default.plugin_limits)?,
         shutdown_grace: shutdown(root.section("shutdown")?)?.unwrap_or(default.shutdown_grace),
     };
     root.finish()?;
+    let grants = grants.map_or_else(|| config.grants_file(), Path::to_owned);
+    grants::add(&grants, &layers, &mut config.plugins, &mut notices)?;
     let asked = layers.asked();
     notices.extend(unread_variables(sources, &asked, layers.named()));
     Ok((Loaded { config, notices, secret_files: layers.files() }, asked))
@@ -280,40 +288,6 @@ fn transformers(mut section: Section) -> Result<Vec<TransformerSettings>> {
             })
         })
         .collect()
-}
-
-fn plugins(mut section: Section, notices: &mut Vec<String>) -> Result<BTreeMap<String, PluginSettings>> {
-    let rest = section.rest();
-    rest.into_iter()
-        .map(|(id, node)| {
-            let settings = plugin(section.item(section.path_of(&id), &node)?, notices)?;
-            Ok((id, settings))
-        })
-        .collect()
-}
-
-fn plugin(mut section: Section, notices: &mut Vec<String>) -> Result<PluginSettings> {
-    let default = PluginSettings::default();
-    let is_enabled = section.flag("enabled")?.unwrap_or(default.is_enabled);
-    let origins = section.list("origins", |text| Ok(text.to_owned()))?.unwrap_or(default.origins);
-    let mut credentials = BTreeMap::new();
-    let mut named = section.section("credentials")?;
-    for (name, node) in named.rest() {
-        let path = named.path_of(&name);
-        match secret::read(&section, &path, &node)? {
-            Found::Value(secret) => drop(credentials.insert(name, secret)),
-            // The plugin is then not ready and says so; the server and the other plugins are.
-            Found::Missing(what) => notices.push(format!("{path} has no value: {what}")),
-        }
-    }
-    let mut config = serde_json::Map::new();
-    let mut values = section.section("config")?;
-    for (key, node) in values.rest() {
-        let value = node.to_json(&values.path_of(&key))?;
-        config.insert(key, value);
-    }
-    section.finish()?;
-    Ok(PluginSettings { is_enabled, origins, config, credentials })
 }
 
 fn shutdown(mut section: Section) -> Result<Option<Duration>> {

@@ -64,7 +64,7 @@ fn default_file_documents_every_key() {
     let text = default_with_examples();
     let sources = sources([("CHAT_KEY", "x"), ("PROVIDER_KEY", "y")]);
     let (_, asked) =
-        read::read(&sources, Path::new("default.toml"), Some(&text)).unwrap_or_else(|error| panic!("{error}"));
+        read::read(&sources, Path::new("default.toml"), Some(&text), None).unwrap_or_else(|error| panic!("{error}"));
     let file = tree::parse("default.toml", &text).unwrap();
     // A secret has one of the two; the comment above it names both.
     let is_place = |path: &str| path.ends_with("secret.file") || path.ends_with("api_key.file");
@@ -78,7 +78,7 @@ fn default_file_documents_every_key() {
 
 #[test]
 fn every_alias_names_a_key() {
-    let (_, asked) = read::read(&Sources::default(), Path::new("easel.toml"), None).unwrap();
+    let (_, asked) = read::read(&Sources::default(), Path::new("easel.toml"), None, None).unwrap();
     for alias in ALIASES {
         assert!(asked.iter().any(|path| path == alias.key), "{} stands for {}", alias.variable, alias.key);
     }
@@ -276,4 +276,40 @@ fn a_named_file_must_be_there() {
     let missing = Sources { file: Some("not-there.toml".into()), ..Sources::default() };
     let error = missing.load().unwrap_err().to_string();
     assert!(error.starts_with("not-there.toml cannot be read: "), "{error}");
+}
+
+#[test]
+fn grants_of_the_data_folder_count_beside_those_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let grants = "[plugin.one]\norigins = [\"https://b.com\"]\nwithheld = [\"https://c.com\"]\n\
+                  [[plugin.one.network]]\norigin = \"https://d.com\"\n\
+                  [plugin.one.credentials]\nkey = { env = \"THEIRS\" }\nother = { env = \"OTHER\" }\n\
+                  [plugin.two]\norigins = [\"https://e.com\"]";
+    std::fs::write(folder.path().join("grants.toml"), grants).unwrap();
+    let text = format!(
+        "data = {:?}\n[plugin.one]\norigins = [\"https://a.com\"]\ncredentials = {{ key = {{ env = \"OURS\" }} }}",
+        folder.path()
+    );
+    let variables = sources([("OURS", "ours"), ("THEIRS", "theirs"), ("OTHER", "other")]);
+    let loaded = load(&variables, &text);
+    let one = &loaded.config.plugins["one"];
+    assert_eq!(
+        (&one.origins[..], &one.withheld[..]),
+        (&["https://a.com", "https://b.com"].map(str::to_owned)[..], &["https://c.com".to_owned()][..])
+    );
+    assert_eq!((one.network[0].origin.as_str(), one.credentials.len()), ("https://d.com", 2));
+    assert!(one.credentials["key"] == easel_runtime::Secret::new("ours"), "what easel.toml says stands above");
+    assert_eq!(loaded.config.plugins["two"].origins, ["https://e.com"]);
+    assert_eq!(loaded.config.grants_file(), folder.path().join("grants.toml"));
+
+    for (grants, expected) in [
+        ("[plugin.one]\nenabled = true", "grants.toml:2: there is no key plugin.one.enabled"),
+        ("[plugins.one]", "grants.toml:1: there is no key plugins"),
+        ("[plugin.one.credentials]\nkey = \"sk-live\"", "plugin.one.credentials.key must not hold the secret itself"),
+        (&"#".repeat((1 << 20) + 1), "has more than 1048576 bytes"),
+    ] {
+        std::fs::write(folder.path().join("grants.toml"), grants).unwrap();
+        let error = variables.read(Path::new("easel.toml"), Some(&text)).unwrap_err().to_string();
+        assert!(error.contains(expected) && !error.contains("sk-live"), "{error}");
+    }
 }

@@ -65,6 +65,16 @@ struct Entry {
     models: Vec<String>,
     /// Origins that it wants and does not have.
     ungranted: Vec<String>,
+    /// What the build that lies there waits for.
+    missing_grant: Option<Missing>,
+}
+
+/// What an operator has yet to decide, as lines and as a command to paste.
+#[derive(Serialize)]
+struct Missing {
+    wants: Vec<String>,
+    toml: String,
+    command: String,
 }
 
 impl Entry {
@@ -81,6 +91,11 @@ impl Entry {
             since: unix(status.since),
             models: status.models.clone(),
             ungranted: status.ungranted.clone(),
+            missing_grant: status.missing_grant.clone().map(|missing| Missing {
+                wants: missing.wants,
+                toml: missing.toml,
+                command: missing.command,
+            }),
         }
     }
 }

@@ -1,13 +1,16 @@
 //! `easel plugin`: what operators and authors do with plugins. Each subcommand is one file, with a line in [`Command`]
 //! and one in [`Plugin::run`].
 //!
+//! `grant` and `revoke` change what plugins may do, in the data folder's `grants.toml`, which a running server follows.
 //! Those that look after a running server ask it over HTTP (`server.rs`), as anybody may who has its operator's key. Those
 //! for authors (`new`, `build`, `check`, `test`, `run`) need no server: they use the runtime's workbench.
 
 mod build;
 mod check;
+mod grant;
 mod list;
 mod new;
+mod revoke;
 mod run;
 mod server;
 mod show;
@@ -38,6 +41,7 @@ Examples:
   easel plugin new my-adapter
   easel plugin list
   easel plugin show my-adapter
+  easel plugin grant my-adapter --origin https://upstream.example.org
   EASEL_ADMIN_KEY=… easel plugin list --url http://10.0.0.5:7860"
 )]
 pub(super) struct Plugin {
@@ -54,6 +58,8 @@ enum Command {
     Run(run::Run),
     List(list::List),
     Show(show::Show),
+    Grant(grant::Grant),
+    Revoke(revoke::Revoke),
 }
 
 impl Plugin {
@@ -66,6 +72,8 @@ impl Plugin {
             Command::Run(command) => command.run(),
             Command::List(command) => command.run(),
             Command::Show(command) => command.run(),
+            Command::Grant(command) => command.run(),
+            Command::Revoke(command) => command.run(),
         }
     }
 }
