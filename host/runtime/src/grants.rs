@@ -298,7 +298,7 @@ mod tests {
             settings(&["https://api.a.com", "https://*.cdn.com"], &[], &[]),
             settings(&["https://api.a.com"], &[], &["https://*.cdn.com"]),
             settings(&[], &[], &["https://api.a.com", "https://*.cdn.com"]),
-            settings(&["https://x.cdn.com"], &[api.clone()], &["https://*.cdn.com"]),
+            settings(&["https://x.cdn.com"], std::slice::from_ref(&api), &["https://*.cdn.com"]),
             settings(&[], &[part(&["/v1/**"], &["GET"]), part(&["/**"], &["POST"]), cdn.clone()], &[]),
         ];
         for settings in &decided {

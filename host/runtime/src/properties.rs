@@ -254,9 +254,9 @@ fn what_passes_is_wanted_and_given_and_nothing_else_does() {
             let is_right = lets(&wants) && lets(&given);
             assert_eq!(grant.check(&asked, &url).is_ok(), is_right, "{method} {url}\n{wants:#?}\n{given:#?}");
             if is_right {
-                passed += 1
+                passed += 1;
             } else {
-                denied += 1
+                denied += 1;
             }
             for name in CREDENTIALS {
                 let names = |rules: &[NetworkGrant]| {

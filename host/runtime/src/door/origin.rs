@@ -224,7 +224,8 @@ mod tests {
         for text in wrong {
             assert!(OriginPattern::parse(text).is_err(), "{text}");
         }
-        for text in ["https://*.example.com", "https://*.bücher.example", "http://*.x.co.uk:8080", "https://*.example.run"]
+        for text in
+            ["https://*.example.com", "https://*.bücher.example", "http://*.x.co.uk:8080", "https://*.example.run"]
         {
             OriginPattern::parse(text).unwrap();
         }
