@@ -1,0 +1,146 @@
+//! `scheduler_config.json`: what a model says about the noise of its training.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{only, parse, read_json, unsupported};
+use crate::checkpoint::Files;
+use crate::error::{Error, Result};
+use crate::schedule::{BetaCurve, Curve, NoiseConfig, Prediction, Spacing};
+
+/// Reads `scheduler/scheduler_config.json`.
+///
+/// # Errors
+/// [`Error::File`], [`Error::Config`] or [`Error::Unsupported`].
+pub(crate) fn noise(files: &Files) -> Result<NoiseConfig> {
+    let file = "scheduler/scheduler_config.json";
+    noise_from(file, read_json(files, file)?)
+}
+
+impl NoiseConfig {
+    /// Makes sense of the contents of a `scheduler_config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] or [`Error::Unsupported`].
+    pub fn from_json(text: &str) -> Result<Self> {
+        let file = "scheduler/scheduler_config.json";
+        let value = serde_json::from_str(text);
+        noise_from(file, value.map_err(|error| Error::Config { file: file.to_owned(), reason: error.to_string() })?)
+    }
+}
+
+fn noise_from(file: &str, value: Value) -> Result<NoiseConfig> {
+    const FIXED: &[(&str, &[&str])] = &[
+        ("interpolation_type", &["\"linear\""]),
+        ("thresholding", &["false"]),
+        ("timestep_type", &["\"discrete\""]),
+        ("use_beta_sigmas", &["false"]),
+    ];
+    only(file, &value, FIXED)?;
+    let raw: RawNoise = parse(file, value)?;
+    let beta_curve = match raw.beta_schedule.as_str() {
+        "linear" => BetaCurve::Linear,
+        "scaled_linear" => BetaCurve::ScaledLinear,
+        "squaredcos_cap_v2" => BetaCurve::SquaredCosine,
+        other => return Err(unsupported(file, "beta_schedule", other, "linear, scaled_linear, squaredcos_cap_v2")),
+    };
+    let prediction = match raw.prediction_type.as_str() {
+        "epsilon" => Prediction::Epsilon,
+        "v_prediction" => Prediction::Velocity,
+        "sample" => Prediction::Sample,
+        other => return Err(unsupported(file, "prediction_type", other, "epsilon, v_prediction, sample")),
+    };
+    let spacing = match raw.timestep_spacing.as_deref() {
+        None => None,
+        Some("leading") => Some(Spacing::Leading),
+        Some("linspace") => Some(Spacing::Linspace),
+        Some("trailing") => Some(Spacing::Trailing),
+        Some(other) => return Err(unsupported(file, "timestep_spacing", other, "leading, linspace, trailing")),
+    };
+    let curve = match (raw.use_karras_sigmas.unwrap_or(false), raw.use_exponential_sigmas.unwrap_or(false)) {
+        (false, false) => Curve::Trained,
+        (true, false) => Curve::Karras,
+        (false, true) => Curve::Exponential,
+        (true, true) => {
+            let reason = "use_karras_sigmas and use_exponential_sigmas cannot both be true".to_owned();
+            return Err(Error::Config { file: file.to_owned(), reason });
+        }
+    };
+    Ok(NoiseConfig {
+        class_name: raw._class_name,
+        train_steps: raw.num_train_timesteps,
+        beta_start: raw.beta_start,
+        beta_end: raw.beta_end,
+        beta_curve,
+        trained_betas: raw.trained_betas,
+        prediction,
+        spacing,
+        steps_offset: raw.steps_offset,
+        zero_terminal_snr: raw.rescale_betas_zero_snr,
+        set_alpha_to_one: raw.set_alpha_to_one,
+        clip_sample: raw.clip_sample.then_some(raw.clip_sample_range),
+        curve,
+        ends_at_sigma_min: raw.final_sigmas_type.as_deref() == Some("sigma_min"),
+        sigma_min: raw.sigma_min,
+        sigma_max: raw.sigma_max,
+    })
+}
+
+#[derive(Deserialize)]
+struct RawNoise {
+    #[serde(default)]
+    _class_name: String,
+    #[serde(default = "thousand")]
+    num_train_timesteps: usize,
+    #[serde(default = "first_beta")]
+    beta_start: f64,
+    #[serde(default = "last_beta")]
+    beta_end: f64,
+    #[serde(default = "linear")]
+    beta_schedule: String,
+    trained_betas: Option<Vec<f64>>,
+    #[serde(default = "epsilon_prediction")]
+    prediction_type: String,
+    timestep_spacing: Option<String>,
+    #[serde(default)]
+    steps_offset: usize,
+    #[serde(default)]
+    rescale_betas_zero_snr: bool,
+    #[serde(default = "super::yes")]
+    set_alpha_to_one: bool,
+    #[serde(default = "super::yes")]
+    clip_sample: bool,
+    #[serde(default = "unit")]
+    clip_sample_range: f64,
+    use_karras_sigmas: Option<bool>,
+    use_exponential_sigmas: Option<bool>,
+    final_sigmas_type: Option<String>,
+    sigma_min: Option<f64>,
+    sigma_max: Option<f64>,
+}
+
+// The defaults of the diffusers class, for files that leave keys out.
+
+fn thousand() -> usize {
+    1000
+}
+
+fn first_beta() -> f64 {
+    1e-4
+}
+
+fn last_beta() -> f64 {
+    0.02
+}
+
+fn unit() -> f64 {
+    1.0
+}
+
+fn linear() -> String {
+    "linear".to_owned()
+}
+
+fn epsilon_prediction() -> String {
+    "epsilon".to_owned()
+}

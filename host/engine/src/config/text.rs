@@ -1,0 +1,66 @@
+//! `text_encoder/config.json`: the CLIP text encoder.
+
+use serde::Deserialize;
+
+use super::{divides, read_json, unsupported};
+use crate::checkpoint::Files;
+use crate::error::Result;
+use crate::nn::Activation;
+
+/// The CLIP text encoder, as `text_encoder/config.json` describes it.
+#[derive(Clone, Debug)]
+pub(crate) struct TextConfig {
+    /// Rows of the token table.
+    pub(crate) vocabulary: usize,
+    /// Width of the states.
+    pub(crate) width: usize,
+    /// Width inside the feed-forward parts.
+    pub(crate) inner_width: usize,
+    /// Number of layers.
+    pub(crate) layers: usize,
+    /// Attention heads per layer.
+    pub(crate) heads: usize,
+    /// Tokens of a prompt, start, end and padding included.
+    pub(crate) positions: usize,
+    /// Epsilon of every layer norm.
+    pub(crate) epsilon: f64,
+    /// Activation of the feed-forward parts.
+    pub(crate) activation: Activation,
+}
+
+/// Reads `text_encoder/config.json`.
+///
+/// # Errors
+/// [`Error::File`], [`Error::Config`] or [`Error::Unsupported`].
+pub(crate) fn text(files: &Files) -> Result<TextConfig> {
+    #[derive(Deserialize)]
+    struct Raw {
+        vocab_size: usize,
+        hidden_size: usize,
+        intermediate_size: usize,
+        num_hidden_layers: usize,
+        num_attention_heads: usize,
+        max_position_embeddings: usize,
+        layer_norm_eps: f64,
+        hidden_act: String,
+    }
+    let file = "text_encoder/config.json";
+    let raw: Raw = read_json(files, file)?;
+    let activation = match raw.hidden_act.as_str() {
+        "quick_gelu" => Activation::QuickGelu,
+        "gelu" => Activation::GeluErf,
+        "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
+        other => return Err(unsupported(file, "hidden_act", other, "quick_gelu, gelu, gelu_new, gelu_pytorch_tanh")),
+    };
+    divides(file, "num_attention_heads", raw.num_attention_heads, raw.hidden_size)?;
+    Ok(TextConfig {
+        vocabulary: raw.vocab_size,
+        width: raw.hidden_size,
+        inner_width: raw.intermediate_size,
+        layers: raw.num_hidden_layers,
+        heads: raw.num_attention_heads,
+        positions: raw.max_position_embeddings,
+        epsilon: raw.layer_norm_eps,
+        activation,
+    })
+}
