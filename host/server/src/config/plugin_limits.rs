@@ -14,8 +14,10 @@ type Result<T> = std::result::Result<T, ConfigError>;
 
 /// The most of anything that is counted.
 const MANY: u64 = 1 << 20;
-/// The most mebibytes of anything: what 32 bits address.
+/// The most mebibytes of anything in one call: what 32 bits address.
 const MOST_MIB: u64 = 4096;
+/// The most mebibytes of what calls share.
+const SHARED_MIB: u64 = 1 << 20;
 /// The most seconds of anything.
 const HOUR: u64 = 3600;
 
@@ -23,33 +25,33 @@ const HOUR: u64 = 3600;
 pub(super) fn read(mut section: Section, default: &HostLimits) -> Result<HostLimits> {
     let table = &mut section;
     let limits = HostLimits {
-        component_bytes: mib(table, "component_mib", default.component_bytes)?,
+        component_bytes: mib(table, "component_mib", MOST_MIB, default.component_bytes)?,
         plugins: count(table, "plugins", 1..=1024, default.plugins)?,
         compile: time(table, "compile_s", Duration::from_secs, default.compile)?,
         compilations: count(table, "compilations", 1..=64, default.compilations)?,
-        cache_bytes: mib(table, "cache_mib", default.cache_bytes)?,
+        cache_bytes: mib(table, "cache_mib", SHARED_MIB, default.cache_bytes)?,
         calls: count(table, "calls", 1..=10_000, default.calls)?,
         calls_per_plugin: count(table, "calls_per_plugin", 1..=10_000, default.calls_per_plugin)?,
-        total_memory_bytes: mib(table, "total_memory_mib", default.total_memory_bytes)?,
-        memory_bytes: mib(table, "memory_mib", default.memory_bytes)?,
+        total_memory_bytes: mib(table, "total_memory_mib", SHARED_MIB, default.total_memory_bytes)?,
+        memory_bytes: mib(table, "memory_mib", MOST_MIB, default.memory_bytes)?,
         cpu: time(table, "cpu_ms", Duration::from_millis, default.cpu)?,
         wall: time(table, "wall_s", Duration::from_secs, default.wall)?,
         table_elements: count(table, "table_elements", 1..=10 * MANY, default.table_elements)?,
         handles: count(table, "handles", 1..=MANY, default.handles)?,
         resources: count(table, "resources", 1..=MANY, default.resources)?,
-        hostcall_bytes: mib(table, "hostcall_mib", default.hostcall_bytes)?,
-        blob_bytes: mib(table, "blob_mib", default.blob_bytes)?,
+        hostcall_bytes: mib(table, "hostcall_mib", MOST_MIB, default.hostcall_bytes)?,
+        blob_bytes: mib(table, "blob_mib", MOST_MIB, default.blob_bytes)?,
         picture_pixels: count(table, "picture_pixels", 1..=256 * MANY, default.picture_pixels)?,
         pixel_work: count(table, "pixel_work", 1..=16_384 * MANY, default.pixel_work)?,
         pixel_workers: count(table, "pixel_workers", 1..=64, default.pixel_workers)?,
         log_lines: count(table, "log_lines", 0..=MANY, default.log_lines)?,
         log_line_bytes: count(table, "log_line_bytes", 1..=MANY, default.log_line_bytes)?,
         requests: count(table, "requests", 0..=MANY, default.requests)?,
-        request_bytes: mib(table, "request_mib", default.request_bytes)?,
-        response_bytes: mib(table, "response_mib", default.response_bytes)?,
-        event_bytes: mib(table, "event_mib", default.event_bytes)?,
+        request_bytes: mib(table, "request_mib", MOST_MIB, default.request_bytes)?,
+        response_bytes: mib(table, "response_mib", MOST_MIB, default.response_bytes)?,
+        event_bytes: mib(table, "event_mib", MOST_MIB, default.event_bytes)?,
         partial_images: count(table, "partial_images", 0..=MANY, default.partial_images)?,
-        partial_bytes: mib(table, "partial_mib", default.partial_bytes)?,
+        partial_bytes: mib(table, "partial_mib", MOST_MIB, default.partial_bytes)?,
         job_state_bytes: count(table, "job_state_bytes", 1..=MANY, default.job_state_bytes)?,
         poll_least: time(table, "poll_least_ms", Duration::from_millis, default.poll_least)?,
         poll_most: time(table, "poll_most_ms", Duration::from_millis, default.poll_most)?,
@@ -73,8 +75,8 @@ fn count<T: TryFrom<u64>>(
     Ok(table.number(key, bounds)?.and_then(|number| T::try_from(number).ok()).unwrap_or(default))
 }
 
-fn mib<T: TryFrom<u64>>(table: &mut Section, key: &'static str, default: T) -> Result<T> {
-    Ok(table.number(key, 1..=MOST_MIB)?.and_then(|number| T::try_from(number << 20).ok()).unwrap_or(default))
+fn mib<T: TryFrom<u64>>(table: &mut Section, key: &'static str, most: u64, default: T) -> Result<T> {
+    Ok(table.number(key, 1..=most)?.and_then(|number| T::try_from(number << 20).ok()).unwrap_or(default))
 }
 
 fn time(table: &mut Section, key: &'static str, of: fn(u64) -> Duration, default: Duration) -> Result<Duration> {
