@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use easel_core::{
     Admission, Backend, Context, Draft, GenerationRequest, Job, ParamNames, Principal, Progress, RequestId, Transformer,
 };
-use easel_runtime::{HostLimits, PluginSettings, PluginState, Runtime, RuntimeConfig};
+use easel_runtime::{HostLimits, LifeRules, PluginSettings, PluginState, Runtime, RuntimeConfig};
 use futures_util::future::{BoxFuture, join_all};
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -78,6 +78,8 @@ impl Host {
             cache: Some(folders.path().join("compiled")),
             limits,
             plugins: BTreeMap::from([("adapter".to_owned(), settings)]),
+            life: LifeRules::default(),
+            switches: None,
         };
         let runtime = Runtime::start(config, move || told.notify_one()).await?;
         Ok(Self { runtime, changed, folders })

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::{Host, MANIFEST, configured, generate, install, is_ready, limits, status_of};
 
 /// The hostile adapter as one file with its manifest inside; every `mark` is another file.
-fn component(manifest: &str, mark: &str) -> Vec<u8> {
+pub(super) fn component(manifest: &str, mark: &str) -> Vec<u8> {
     let mut bytes = fs::read(env!("COMPONENT_HOSTILE_GUEST")).unwrap();
     for (name, text) in [("easel:manifest", manifest), ("mark", mark)] {
         let mut section = leb(name.len());
@@ -41,15 +41,15 @@ pub(super) fn leb(mut number: usize) -> Vec<u8> {
     bytes
 }
 
-fn version(number: u32) -> String {
+pub(super) fn version(number: u32) -> String {
     MANIFEST.replace("0.1.0", &format!("0.{number}.0"))
 }
 
-async fn empty() -> Host {
+pub(super) async fn empty() -> Host {
     Host::start(TempDir::new().unwrap(), [].into(), limits()).await
 }
 
-fn has_version(host: &Host, number: u32) -> impl Fn(&Runtime) -> bool + use<> {
+pub(super) fn has_version(host: &Host, number: u32) -> impl Fn(&Runtime) -> bool + use<> {
     let _ = host;
     let version = format!("0.{number}.0");
     move |runtime| is_ready(runtime, "hostile") && status_of(runtime, "hostile").version.as_deref() == Some(&version)

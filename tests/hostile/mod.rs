@@ -11,6 +11,7 @@ mod egress;
 mod exhaustion;
 mod grants;
 mod jobs;
+mod life;
 mod lifecycle;
 mod pixels;
 mod questions;
@@ -28,7 +29,7 @@ use easel_core::{
     Admission, Backend, Context, Draft, Error, GenerationRequest, Job, Output, ParamNames, Permit, Principal, Progress,
     RequestId, Result,
 };
-use easel_runtime::{HostLimits, PluginSettings, PluginState, PluginStatus, Runtime, RuntimeConfig, Secret};
+use easel_runtime::{HostLimits, LifeRules, PluginSettings, PluginState, PluginStatus, Runtime, RuntimeConfig, Secret};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -101,8 +102,23 @@ impl Host {
         plugins: BTreeMap<String, PluginSettings>,
         limits: HostLimits,
     ) -> Self {
+        let config = RuntimeConfig { cache, ..config(&folder, plugins, limits) };
+        Self::of(folder, config).await
+    }
+
+    /// The same by other rules; what is switched off is kept beside the plugins.
+    async fn living(
+        folder: TempDir,
+        plugins: BTreeMap<String, PluginSettings>,
+        limits: HostLimits,
+        life: LifeRules,
+    ) -> Self {
+        let config = RuntimeConfig { life, ..config(&folder, plugins, limits) };
+        Self::of(folder, config).await
+    }
+
+    async fn of(folder: TempDir, config: RuntimeConfig) -> Self {
         let changed = Arc::new(Notify::new());
-        let config = RuntimeConfig { folder: folder.path().to_owned(), cache, limits, plugins };
         let told = Arc::clone(&changed);
         let runtime = Runtime::start(config, move || told.notify_one()).await.expect("the runtime starts");
         Self { runtime, changed, folder }
@@ -143,6 +159,18 @@ impl Host {
         let error = self.generate(prompt).await.expect_err(prompt);
         assert_eq!(self.answer("count").await, "1", "after {prompt}");
         error
+    }
+}
+
+/// No cache of compiled code; what is switched off is kept beside the plugins.
+fn config(folder: &TempDir, plugins: BTreeMap<String, PluginSettings>, limits: HostLimits) -> RuntimeConfig {
+    RuntimeConfig {
+        folder: folder.path().to_owned(),
+        cache: None,
+        limits,
+        plugins,
+        life: LifeRules::default(),
+        switches: Some(folder.path().join("off.toml")),
     }
 }
 

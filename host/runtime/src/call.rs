@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use wasmtime::Store;
 use wasmtime::component::Instance;
 
+use crate::account::Account;
 use crate::bindings::easel::plugin::types::CallContext;
 use crate::budget::{CpuBudget, Metered, Spent};
 use crate::door::Visits;
@@ -23,6 +24,7 @@ use crate::host::{BlobQuota, PixelWork};
 use crate::lanes::{joined, stopping};
 use crate::log::CallLog;
 use crate::plugin::Plugin;
+use crate::record::Outcome;
 use crate::state::{CallState, State, new_store};
 
 /// What surrounds a call.
@@ -106,10 +108,23 @@ impl Plugin {
         surroundings: Surroundings,
         work: Work<T>,
     ) -> Result<T> {
-        let slot = match surroundings.asker {
-            Asker::Request => Some(self.slot()?),
-            Asker::Later(limit) => Some(self.slot_by(surroundings.deadline.min(Instant::now() + limit)).await?),
+        let asked = std::time::Instant::now();
+        let mut running = match surroundings.asker {
+            Asker::Request | Asker::Later(_) => Some(self.vitals.enter()),
             Asker::Host(_) => None,
+        };
+        let slot = match surroundings.asker {
+            Asker::Request => Some(self.slot()),
+            Asker::Later(limit) => Some(self.slot_by(surroundings.deadline.min(Instant::now() + limit)).await),
+            Asker::Host(_) => None,
+        };
+        let slot = match (slot.transpose(), &mut running) {
+            (Ok(slot), _) => slot,
+            (Err(error), Some(running)) => {
+                running.ends(Outcome::Overloaded);
+                return Err(error);
+            }
+            (Err(error), None) => return Err(error),
         };
         let plugin = Arc::clone(self);
         let spent = surroundings.spent.clone();
@@ -119,9 +134,17 @@ impl Plugin {
             // In this order, so that the store is dropped first and the permit last.
             let _permit = surroundings.permit.clone();
             let _slot = slot;
-            plugin.run(surroundings, charged, work).await
+            let (outcome, result) = plugin.run(surroundings, (charged, Account::open(asked)), work).await;
+            if let Some(running) = &mut running {
+                running.ends(outcome);
+            }
+            result
         });
-        let result = joined(AbortOnDropHandle::new(task).await);
+        let result = tokio::select! {
+            biased;
+            () = self.vitals.ended() => Err(self.replaced()),
+            ended = AbortOnDropHandle::new(task) => joined(ended),
+        };
         spent.add(used.used());
         result
     }
@@ -148,15 +171,27 @@ impl Plugin {
         }
     }
 
-    async fn run<T>(&self, surroundings: Surroundings, cpu: Arc<CpuBudget>, work: Work<T>) -> Result<T> {
+    /// What a call is told that a drain ends.
+    fn replaced(&self) -> Error {
+        let (id, version) = (&self.id, &self.vitals.version);
+        let message = format!("plugin {id} {version} was replaced, and the time of its last calls is over");
+        Error::new(ErrorKind::NotReady, message).with_retry_after(Duration::from_secs(1))
+    }
+
+    async fn run<T>(
+        &self,
+        surroundings: Surroundings,
+        (cpu, account): (Arc<CpuBudget>, Account),
+        work: Work<T>,
+    ) -> (Outcome, Result<T>) {
         let wall = match surroundings.asker {
             Asker::Request => self.limits.wall,
             Asker::Later(limit) | Asker::Host(limit) => self.limits.wall.min(limit),
         };
-        let deadline = surroundings.deadline;
+        let (deadline, asker) = (surroundings.deadline, surroundings.asker);
         let until = deadline.min(Instant::now() + wall);
         let _ticking = self.shared.ticker.hold();
-        let call = self.state_of(surroundings, until);
+        let call = self.state_of(surroundings, account, until);
         let mut store =
             new_store(&self.shared.engine, call, &cpu, Arc::clone(&self.hidden), Arc::clone(&self.shared.memory));
         let pre = &self.compiled.linked.pre;
@@ -164,7 +199,9 @@ impl Plugin {
             let store = &mut store;
             let call = async move {
                 // Instantiation runs code of the guest too.
+                let begun = std::time::Instant::now();
                 let instance = pre.instantiate_async(&mut *store).await?;
+                store.data().call.account.instantiated(begun.elapsed());
                 work(store, &instance).await
             };
             timeout_at(until, Metered::new(Arc::clone(&cpu), call)).await
@@ -172,15 +209,21 @@ impl Plugin {
         if let Some(stage) = &self.shared.stage {
             stage.note(cpu.used(), store.data().memory.bytes());
         }
+        if !matches!(asker, Asker::Host(_)) {
+            self.vitals.counters.add_times(&store.data().call.account.times(cpu.used()));
+            self.vitals.counters.saw_memory(store.data().memory.bytes());
+        }
         match result {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(of_trap(&self.id, &error, store.data())),
-            Err(_) if Instant::now() >= deadline => Err(past_deadline()),
-            Err(_) => Err(of_trap(&self.id, &Breach::Wall(wall).into(), store.data())),
+            Ok(Ok(value)) if store.data().call.account.is_refusal() => (Outcome::Refused, Ok(value)),
+            Ok(Ok(value)) => (Outcome::Answered, Ok(value)),
+            Ok(Err(error)) => (Outcome::Trapped, Err(of_trap(&self.id, &error, store.data()))),
+            Err(_) if Instant::now() >= deadline => (Outcome::TimedOut, Err(past_deadline())),
+            // An upstream may have been slow, so it is no sign of a sick plugin.
+            Err(_) => (Outcome::TimedOut, Err(of_trap(&self.id, &Breach::Wall(wall).into(), store.data()))),
         }
     }
 
-    fn state_of(&self, surroundings: Surroundings, deadline: Instant) -> CallState {
+    fn state_of(&self, surroundings: Surroundings, account: Account, deadline: Instant) -> CallState {
         let Surroundings { request_id, cancellation, progress, trace_parent, asker, .. } = surroundings;
         CallState {
             plugin: Arc::clone(&self.id),
@@ -190,6 +233,8 @@ impl Plugin {
             visits: Arc::new(Visits::new(&request_id, trace_parent.as_ref())),
             stage: self.shared.stage.clone(),
             time: None,
+            account,
+            vitals: Arc::clone(&self.vitals),
             blobs: BlobQuota::new(self.limits.blob_bytes),
             pixels: PixelWork::new(
                 self.limits.picture_pixels,

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub use easel_core::Secret;
 use serde_json::{Map, Value};
 
-use crate::NetworkGrant;
+use crate::{LifeRules, NetworkGrant};
 
 /// How the runtime is set up.
 #[derive(Clone, Debug)]
@@ -24,6 +24,10 @@ pub struct RuntimeConfig {
     /// What the operator says about single plugins, by id. A plugin that is not named runs with its defaults and
     /// without network.
     pub plugins: BTreeMap<String, PluginSettings>,
+    /// How long replaced generations may go on, and when one is quarantined.
+    pub life: LifeRules,
+    /// Where it is kept which plugins the operator has switched off; without it, that ends with the process.
+    pub switches: Option<PathBuf>,
 }
 
 /// What the operator says about one plugin.

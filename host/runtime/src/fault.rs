@@ -67,12 +67,24 @@ pub(crate) fn of_trap(plugin: &str, error: &wasmtime::Error, state: &State) -> E
         return Error::new(ErrorKind::Overloaded, message).with_retry_after(Duration::from_secs(1));
     }
     let what = describe(error, state);
-    let mut private = format!("{error:?}");
+    let told = state.call.log.scrubbed(&told(&what, error, state));
+    state.call.vitals.record.error("trap", &state.call.vitals.version, &told);
+    let mut private = format!("{told}\n{error:?}");
     let output = state.call.log.tail();
     if !output.is_empty() {
         private = format!("{private}\nits last output: {output}");
     }
     fault(plugin, &what).with_source(Private(private))
+}
+
+/// What a trap is for the operator: where in the plugin's own source it happened, where the component says so, and what
+/// the plugin asked the host for before. Holds nothing of the request.
+fn told(what: &str, error: &wasmtime::Error, state: &State) -> String {
+    let place = error.downcast_ref::<WasmBacktrace>().and_then(place);
+    let place = place.map_or_else(String::new, |place| format!(" at {place}"));
+    let trail = state.trail.told();
+    let trail = if trail.is_empty() { trail } else { format!("; last host calls: {trail}") };
+    format!("{what}{place}{trail}")
 }
 
 /// A fault of a plugin, with what it did.
@@ -113,6 +125,32 @@ fn function(trace: &WasmBacktrace) -> Option<String> {
     names.iter().find(|name| !is_library(name)).or(names.first()).map(|name| clean(name, 120))
 }
 
+/// File and line of the innermost place that belongs to the plugin; nothing in a component without debug information.
+fn place(trace: &WasmBacktrace) -> Option<String> {
+    let symbols = trace.frames().iter().flat_map(|frame| frame.symbols());
+    let place = |symbol: &wasmtime::FrameSymbol| {
+        let name = symbol.name().map(|name| format!("{:#}", rustc_demangle::demangle(name)));
+        if name.is_some_and(|name| is_library(&name)) {
+            return None;
+        }
+        let file = own_file(symbol.file()?)?;
+        Some(symbol.line().map_or_else(|| file.clone(), |line| format!("{file}:{line}")))
+    };
+    symbols.filter_map(place).next()
+}
+
+/// A file of the plugin's, from its `src` folder on: what stands before is the machine that built it. A file of a
+/// toolchain's or a registry's is none.
+fn own_file(path: &str) -> Option<String> {
+    let is_foreign = ["/rustc/", "/registry/src/", "/library/std/", "/library/core/", "/library/alloc/"];
+    if is_foreign.iter().any(|part| path.contains(part)) {
+        return None;
+    }
+    let path = path.replace('\\', "/");
+    let from = path.rfind("/src/").map_or_else(|| path.rfind('/').map_or(0, |at| at + 1), |at| at + 1);
+    Some(clean(&path[from..], 120))
+}
+
 fn is_library(function: &str) -> bool {
     const PREFIXES: [&str; 8] =
         ["std::", "core::", "alloc::", "__rust", "rust_", "abort", "dlmalloc::", "wit_bindgen::"];
@@ -136,6 +174,11 @@ pub(crate) fn of_value(error: types::PluginError, state: &State, names: &'static
     let types::PluginError { kind, message, param, retry_after, provider_status, provider_code, billed } = error;
     let scrubbed = |text: &str| state.call.log.scrubbed(text);
     let message = clean(&scrubbed(&message), MAX_MESSAGE);
+    state.call.account.refuse();
+    let provider = provider_status.map_or_else(String::new, |status| format!(", the provider answered {status}"));
+    // The plugin's own words may quote the request.
+    let vitals = &state.call.vitals;
+    vitals.record.error("error_value", &vitals.version, &format!("answered with the error {}{provider}", word(kind)));
     let message = if message.is_empty() { format!("plugin {plugin} gave no reason") } else { message };
     let mut hint = None;
     let kind = match kind {
@@ -190,6 +233,11 @@ pub(crate) fn money(cost: types::Money) -> Result<Money, Breach> {
     Err(Breach::Contract(format!("gave a cost in {currency:?}; a currency is three capitals such as USD")))
 }
 
+/// The word of the contract.
+fn word(kind: types::ErrorKind) -> String {
+    format!("{kind:?}")
+}
+
 /// The caller's word for a parameter that a plugin names in the words of the contract.
 pub(crate) fn callers_word(names: &'static ParamNames, param: &str) -> Cow<'static, str> {
     match param {
@@ -234,6 +282,20 @@ mod tests {
         }
         for name in ["hostile_guest::misbehave", "<my::Thing as core::fmt::Display>::fmt", "main"] {
             assert!(!is_library(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn place_is_told_from_the_source_folder_on_and_only_where_it_is_the_plugins_own() {
+        let rows = [
+            ("/home/ann/my-adapter/src/convert.rs", Some("src/convert.rs")),
+            ("C:\\work\\my-adapter\\src\\wire\\mod.rs", Some("src/wire/mod.rs")),
+            ("lib.js", Some("lib.js")),
+            ("/rustc/abc/library/core/src/panicking.rs", None),
+            ("/home/ann/.cargo/registry/src/index/serde-1.0/src/lib.rs", None),
+        ];
+        for (path, expected) in rows {
+            assert_eq!(own_file(path).as_deref(), expected, "{path}");
         }
     }
 

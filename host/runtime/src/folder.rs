@@ -40,6 +40,13 @@ impl Stamp {
     pub(crate) fn add(&mut self, metadata: &Metadata) {
         self.0.push((metadata.len(), metadata.modified().ok(), inode(metadata)));
     }
+
+    /// Whether these are the same files, perhaps under other names: a rename changes nothing but a file's last time.
+    pub(crate) fn is_of_the_same_files(&self, other: &Self) -> bool {
+        let is_same =
+            |(one, two): (&FileStamp, &FileStamp)| one.2.0 != 0 && (one.0, one.1, one.2.0) == (two.0, two.1, two.2.0);
+        !self.0.is_empty() && self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(is_same)
+    }
 }
 
 /// Which file it is and when it last changed in any way: a rename in place keeps neither.

@@ -18,18 +18,28 @@ mod runtime;
 mod config;
 mod generations;
 mod grants;
+mod operate;
 mod registry;
+mod status;
 mod wanted;
 
 mod files;
 mod folder;
 mod loader;
-mod slot;
 mod watch;
 
 mod abilities;
 mod cache;
 mod compile;
+
+mod drain;
+mod life;
+mod record;
+mod slot;
+mod succession;
+mod switches;
+mod vitals;
+
 mod component;
 mod contract;
 mod engine;
@@ -39,6 +49,7 @@ mod plugin;
 mod priority;
 mod refusal;
 
+mod account;
 mod adapter;
 mod call;
 mod estimate;
@@ -68,8 +79,11 @@ pub mod workbench;
 pub use config::{HostLimits, PluginSettings, RuntimeConfig, Secret};
 pub use grants::{MissingGrant, NetworkGrant};
 pub use health::{Health, HealthDepth};
-pub use registry::{PluginState, PluginStatus};
+pub use life::{LifeRules, PluginState};
+pub use operate::PluginAction;
+pub use record::{PluginError, PluginFigures, PluginTimes};
 pub use runtime::Runtime;
+pub use status::{BuildName, BuildStatus, DrainStatus, PluginStatus};
 pub use wanted::{PluginWants, covers_origin, plugin_wants};
 
 #[cfg(test)]

@@ -7,20 +7,24 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use easel_core::Result;
 use tokio::sync::oneshot::Sender;
 
 use crate::PluginSettings;
 use crate::compile::Compilations;
+use crate::drain::Drain;
 use crate::files::{Files, files};
-use crate::folder::{Candidate, PATIENCE, QUIET, Settling, scan};
-use crate::grants;
+use crate::folder::{Candidate, Listing, PATIENCE, QUIET, Settling, scan};
+use crate::life::Event;
 use crate::manifest::Manifest;
-use crate::plugin::{Compiled, Plugin, Shared, digest};
+use crate::operate::Orders;
+use crate::plugin::{Compiled, Shared, digest};
 use crate::refusal::Refusal;
 use crate::registry::{Registry, View};
-use crate::slot::{Identity, Problem, Serving, Slot};
+use crate::slot::{Identity, Serving, Slot};
+use crate::switches::Switches;
 use crate::watch::Watch;
 
 /// How often the folder is looked at although nothing was heard: some file systems tell nothing.
@@ -33,6 +37,7 @@ const SOON: Duration = Duration::from_millis(15);
 pub(crate) struct Control {
     pub(crate) settings: Mutex<BTreeMap<String, PluginSettings>>,
     pub(crate) is_stopping: AtomicBool,
+    pub(crate) orders: Orders,
 }
 
 /// The loader's own things.
@@ -42,7 +47,12 @@ pub(crate) struct Loader {
     pub(crate) control: Arc<Control>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) on_change: Box<dyn Fn() + Send>,
-    slots: BTreeMap<String, Slot>,
+    pub(crate) slots: BTreeMap<String, Slot>,
+    pub(crate) switches: Switches,
+    /// Of orders that were carried out; told once the plugins stand as they should.
+    pub(crate) replies: Vec<Sender<Result<()>>>,
+    /// What nobody's place holds any more, and a request perhaps does.
+    drains: Vec<Drain>,
     settling: Settling,
     watch: Watch,
     compilations: Compilations,
@@ -56,16 +66,20 @@ impl Loader {
         shared: Arc<Shared>,
         control: Arc<Control>,
         registry: Arc<Registry>,
-        (on_change, started, wake): (Box<dyn Fn() + Send>, Sender<()>, SyncSender<()>),
+        switches: Switches,
+        (on_change, started): (Box<dyn Fn() + Send>, Sender<()>),
     ) -> Self {
         Self {
-            compilations: Compilations::new(Arc::clone(&shared), wake),
+            compilations: Compilations::new(Arc::clone(&shared), shared.wake.clone()),
             folder,
             shared,
             control,
             registry,
             on_change,
             slots: BTreeMap::new(),
+            switches,
+            replies: Vec::new(),
+            drains: Vec::new(),
             settling: Settling::default(),
             watch: Watch::default(),
             started: Some(started),
@@ -76,13 +90,20 @@ impl Loader {
     pub(crate) fn run(mut self, wake: SyncSender<()>, woken: &Receiver<()>) {
         self.watch = Watch::start(wake);
         while !self.control.is_stopping.load(Ordering::Acquire) {
+            self.obey();
             let is_settled = self.look();
+            if is_settled {
+                for reply in self.replies.drain(..) {
+                    // Whoever asked may have gone.
+                    let _gone = reply.send(Ok(()));
+                }
+            }
             if is_settled && let Some(started) = self.started.take() {
                 self.warn_of_strangers();
                 // Whoever started the runtime may have gone.
                 let _gone = started.send(());
             }
-            match woken.recv_timeout(if is_settled { RESCAN } else { SOON }) {
+            match woken.recv_timeout(self.pause(is_settled)) {
                 Ok(()) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -100,21 +121,19 @@ impl Loader {
         };
         self.watch.follow(&self.folder, &listing, self.shared.limits.plugins.saturating_mul(4));
         self.settling.keep(&listing);
-        let gone: Vec<_> = self.slots.keys().filter(|key| !listing.candidates.contains_key(*key)).cloned().collect();
-        for key in gone {
-            if let Some(slot) = self.slots.remove(&key) {
-                tracing::info!(plugin = slot.id().unwrap_or(&slot.name), "plugin removed");
-            }
-            self.publish();
-        }
+        self.let_go(&listing);
         let mut is_settled = true;
         for (number, (key, candidate)) in listing.candidates.into_iter().enumerate() {
             if self.control.is_stopping.load(Ordering::Acquire) {
                 return true;
             }
-            let known = self.slots.remove(&key);
+            let mut known = self.slots.remove(&key);
             let before = known.as_ref().map(Slot::face);
+            // What comes back where another file's last calls go on begins anew.
+            let old = known.take_if(|slot| slot.is_gone()).map(|slot| slot.draining);
             let mut slot = known.unwrap_or_else(|| Slot::new(key.clone(), candidate.component.clone()));
+            slot.draining.extend(old.into_iter().flatten());
+            slot.drain(Instant::now());
             is_settled &= self.bring_up(number, &key, &mut slot, candidate);
             let is_changed = before.is_none_or(|before| before != slot.face());
             self.slots.insert(key, slot);
@@ -154,7 +173,13 @@ impl Loader {
     }
 
     /// Reads the files of a candidate, and has compiled what is new.
-    fn read(&mut self, number: usize, key: &str, slot: &mut Slot, candidate: &Candidate) -> Result<Read, Refusal> {
+    fn read(
+        &mut self,
+        number: usize,
+        key: &str,
+        slot: &mut Slot,
+        candidate: &Candidate,
+    ) -> std::result::Result<Read, Refusal> {
         if let Some(refused) = &candidate.refused {
             return Err(Refusal::new(refused));
         }
@@ -172,10 +197,10 @@ impl Loader {
         slot.identity = Some(Identity { id: id.clone(), kind, version });
         // Something else lies there now; what served went with its file.
         if slot.serving.as_ref().is_some_and(|serving| *serving.plugin().id != *id) {
-            slot.serving = None;
+            slot.retire(&self.shared.rules);
+            slot.earlier.clear();
         }
-        let is_enabled = self.settings(&id).is_enabled;
-        if self.owner(&id, key).is_some() || !is_enabled {
+        if self.owner(&id, key).is_some() || self.is_switched_off(&id) {
             slot.compiled = None;
             return Ok(Read::Done);
         }
@@ -191,93 +216,66 @@ impl Loader {
         Ok(Read::Done)
     }
 
-    /// Makes the generation that the component and the settings ask for, if that is not there.
-    fn apply(&self, key: &str, slot: &mut Slot) {
-        let Some(id) = slot.id().map(str::to_owned) else { return };
-        if let Some(owner) = self.owner(&id, key) {
-            slot.serving = None;
-            slot.tried = None;
-            slot.set_problem(Some(Problem::Taken(format!("its id {id:?} is taken by {}", owner.path.display()))));
-            return;
-        }
-        let settings = self.settings(&id);
-        if !settings.is_enabled {
-            slot.serving = None;
-            slot.tried = None;
-            slot.set_problem(Some(Problem::Disabled));
-            return;
-        }
-        let Some((compiled, _)) = &slot.compiled else {
-            // Switched on, or free to have its id: the file is read once more.
-            if matches!(slot.problem, Some(Problem::Disabled | Problem::Taken(_))) {
-                slot.seen = None;
-                slot.set_problem(None);
+    /// Deals with the places whose files are gone: what moved goes on under its new name, the rest drains.
+    fn let_go(&mut self, listing: &Listing) {
+        let gone: Vec<_> = self.slots.keys().filter(|key| !listing.candidates.contains_key(*key)).cloned().collect();
+        for key in gone {
+            let Some(mut slot) = self.slots.remove(&key) else { continue };
+            if let Some(new) = self.new_name(&slot, listing) {
+                tracing::debug!(plugin = slot.known_as(), from = key, to = new, "plugin's file was renamed");
+                slot.name.clone_from(&new);
+                self.slots.insert(new, slot);
+                continue;
             }
-            return;
-        };
-        let compiled = Arc::clone(compiled);
-        if slot.tried.as_ref().is_some_and(|(tried, with)| Arc::ptr_eq(tried, &compiled) && *with == settings) {
-            return;
-        }
-        slot.tried = Some((Arc::clone(&compiled), settings.clone()));
-        let older = slot.serving.as_ref().map(|serving| Arc::clone(serving.plugin()));
-        let older = older.filter(|plugin| !Arc::ptr_eq(&plugin.compiled, &compiled));
-        match self.make(&compiled, &settings, older.as_ref().map(|plugin| &plugin.compiled.manifest)) {
-            Ok(plugin) => {
-                let (version, models) = (&compiled.manifest.version, plugin.models().len());
-                tracing::info!(plugin = id, version, digest = compiled.digest, models, "plugin loaded");
-                slot.serving = Some(Serving::new(plugin));
-                slot.set_problem(None);
-                slot.since = SystemTime::now();
+            let is_new = !slot.is_gone();
+            if is_new {
+                tracing::info!(plugin = slot.known_as(), "plugin removed");
+                slot.retire(&self.shared.rules);
+                slot.on(Event::Removed);
+                slot.earlier.clear();
+                (slot.compiled, slot.tried, slot.unreadable) = (None, None, None);
             }
-            Err(problem) => {
-                match older {
-                    Some(older) => self.keep(slot, &older, &settings),
-                    // What it was given was taken back.
-                    None if matches!(problem, Problem::AwaitingGrant(_)) => slot.serving = None,
-                    None => {}
-                }
-                slot.set_problem(Some(problem));
+            slot.drain(Instant::now());
+            let is_over = slot.draining.iter().all(|drain| drain.vitals.running() == 0);
+            if is_over {
+                self.drains.append(&mut slot.draining);
+            } else {
+                self.slots.insert(key, slot);
+            }
+            if is_new || is_over {
+                self.publish();
             }
         }
+        let now = Instant::now();
+        self.drains.retain(|drain| drain.goes_on(now));
+        let slots = &self.slots;
+        self.shared.records.keep(|id| slots.values().any(|slot| slot.id() == Some(id)));
     }
 
-    /// Makes a generation, if all that it wants is decided.
-    fn make(
-        &self,
-        compiled: &Arc<Compiled>,
-        settings: &PluginSettings,
-        replaced: Option<&Manifest>,
-    ) -> Result<Arc<Plugin>, Problem> {
-        let refused = |refusal: Refusal| Problem::Refused(refusal.to_string());
-        if let Some(missing) = grants::missing(&compiled.manifest, settings, replaced).map_err(refused)? {
-            return Err(Problem::AwaitingGrant(missing));
-        }
-        let made = Plugin::new(Arc::clone(&self.shared), Arc::clone(compiled), settings);
-        self.shared.guests.block_on(made).map_err(|refusal| {
-            // What works and was told nothing yet may well need something that only the operator knows.
-            let is_unconfigured = refusal.is_own_word() && settings.config.is_empty();
-            if is_unconfigured { Problem::Unconfigured(refusal.to_string()) } else { refused(refusal) }
-        })
+    /// The place that has the files of another one now.
+    fn new_name(&self, slot: &Slot, listing: &Listing) -> Option<String> {
+        let seen = slot.seen.as_ref().filter(|_| !slot.is_gone())?;
+        let mut new = listing.candidates.iter().filter(|(key, _)| !self.slots.contains_key(*key));
+        new.find(|(_, candidate)| candidate.stamp.is_of_the_same_files(seen)).map(|(key, _)| key.clone())
     }
 
-    /// Lets an older build serve on, with no more than the operator gives now.
-    fn keep(&self, slot: &mut Slot, older: &Arc<Plugin>, settings: &PluginSettings) {
-        let settings = settings.for_older(&older.compiled.manifest, &older.settings);
-        if settings != older.settings {
-            slot.serving = self.make(&older.compiled, &settings, None).ok().map(Serving::new);
-        }
+    /// How long it may wait for a word: until something is settled, or somebody's time is over.
+    fn pause(&self, is_settled: bool) -> Duration {
+        let drains = self.slots.values().flat_map(|slot| &slot.draining).chain(&self.drains);
+        let next = drains.map(|drain| drain.until.saturating_duration_since(Instant::now())).min();
+        let longest = if is_settled { RESCAN } else { SOON };
+        next.map_or(longest, |next| next.clamp(Duration::from_millis(1), longest))
     }
 
     /// The slot that has an id before this one does.
-    fn owner(&self, id: &str, key: &str) -> Option<&Slot> {
+    pub(crate) fn owner(&self, id: &str, key: &str) -> Option<&Slot> {
         self.slots
             .range::<str, _>((Bound::Unbounded, Bound::Excluded(key)))
             .map(|(_, slot)| slot)
-            .find(|slot| slot.id() == Some(id))
+            .find(|slot| slot.id() == Some(id) && !slot.is_gone())
     }
 
-    fn settings(&self, id: &str) -> PluginSettings {
+    pub(crate) fn settings(&self, id: &str) -> PluginSettings {
         let settings = self.control.settings.lock().unwrap_or_else(PoisonError::into_inner);
         settings.get(id).cloned().unwrap_or_default()
     }
@@ -289,7 +287,8 @@ impl Loader {
         // For a moment, while the first by path comes, two have one id.
         serving.dedup_by(|later, first| later.plugin().id == first.plugin().id);
         self.shared.generations.set(serving.iter().map(Serving::plugin));
-        let mut view = View { status: self.slots.values().map(Slot::status).collect(), ..View::default() };
+        let place = |slot: &Slot| slot.place(slot.id().map(|id| self.shared.records.of(id)));
+        let mut view = View { places: self.slots.values().map(place).collect(), ..View::default() };
         for plugin in serving {
             match plugin {
                 Serving::Adapter(adapter) => view.backends.push(adapter),

@@ -1,6 +1,7 @@
 //! One loaded generation of a plugin: the compiled component with its manifest, and what the operator's settings make of
 //! it. It never changes; a new file or new settings make the next one, and this one serves until its last request ends.
 
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 
 use easel_core::ModelInfo;
@@ -19,8 +20,11 @@ use crate::door::{Credentials, Door, Grant, Network, Vault, Vaults, hidden_heade
 use crate::engine::Ticker;
 use crate::generations::Generations;
 use crate::lanes::{Lanes, Pace};
+use crate::life::LifeRules;
 use crate::manifest::Manifest;
+use crate::record::Records;
 use crate::refusal::Refusal;
+use crate::vitals::Vitals;
 use crate::workbench::Stage;
 use crate::{HostLimits, PluginKind, PluginSettings};
 
@@ -48,6 +52,10 @@ pub(crate) struct Shared {
     pub(crate) calls: Arc<Semaphore>,
     /// One permit for each picture that is worked on for a plugin.
     pub(crate) pixel_workers: Arc<Semaphore>,
+    pub(crate) rules: LifeRules,
+    pub(crate) records: Records,
+    /// Makes the loader look.
+    pub(crate) wake: SyncSender<()>,
     /// What plays the world around calls: an author's workbench has one, a runtime that serves never.
     pub(crate) stage: Option<Arc<Stage>>,
 }
@@ -100,6 +108,7 @@ pub(crate) struct Plugin {
     pub(crate) settings: PluginSettings,
     /// Why it cannot serve although it is loaded.
     pub(crate) not_ready: Option<String>,
+    pub(crate) vitals: Arc<Vitals>,
 }
 
 impl Plugin {
@@ -130,6 +139,8 @@ impl Plugin {
             None => Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name)),
         };
         let id = Arc::from(manifest.id.as_str());
+        let record = shared.records.of(&manifest.id);
+        let vitals = Vitals::new(record, &manifest.version, &shared.rules, shared.wake.clone());
         let plugin = Arc::new(Self {
             shared,
             id,
@@ -145,6 +156,7 @@ impl Plugin {
             ungranted,
             settings: settings.clone(),
             not_ready,
+            vitals,
             compiled,
         });
         if plugin.kind() == PluginKind::Adapter {
@@ -152,6 +164,12 @@ impl Plugin {
             plugin.models.get_or_init(|| models);
         }
         Ok(plugin)
+    }
+
+    /// Whether it is another generation of the same build and config, with other grants perhaps.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let (one, two) = (&self.compiled, &other.compiled);
+        one.digest == two.digest && one.manifest.version == two.manifest.version && self.config == other.config
     }
 
     /// What it is.

@@ -21,10 +21,14 @@ use crate::engine::{Ticker, engine};
 use crate::generations::Generations;
 use crate::lanes::{LaneThreads, Lanes};
 use crate::loader::{Control, Loader};
+use crate::operate::Orders;
 use crate::plugin::Shared;
-use crate::registry::{PluginStatus, Registry};
+use crate::record::Records;
+use crate::registry::Registry;
+use crate::status::Place;
+use crate::switches::Switches;
 use crate::workbench::Stage;
-use crate::{Health, HealthDepth, PluginSettings, RuntimeConfig};
+use crate::{Health, HealthDepth, LifeRules, PluginSettings, PluginStatus, RuntimeConfig};
 
 /// How long a start waits for the plugins that lie there. What is not compiled by then follows.
 const START_TIME: Duration = Duration::from_secs(60);
@@ -52,25 +56,28 @@ impl Runtime {
     /// `Internal` when the folder cannot be made or the machine cannot run WebAssembly. A plugin that cannot be loaded is
     /// no error: its [`status`](Self::status) says why.
     pub async fn start(config: RuntimeConfig, on_change: impl Fn() + Send + Sync + 'static) -> Result<Self> {
-        let RuntimeConfig { folder, cache, limits, plugins } = config;
+        let RuntimeConfig { folder, cache, limits, plugins, life, switches } = config;
         fs::create_dir_all(&folder).map_err(|error| {
             let message = format!("the plugins folder {} cannot be made: {error}", folder.display());
             Error::new(ErrorKind::Internal, message).with_source(error)
         })?;
         let guests = LaneThreads::start().map_err(cannot_start)?;
         let cache = cache.and_then(|path| open_cache(&path, &folder, limits.cache_bytes));
-        let shared = shared(limits, cache, guests.lanes(), None)?;
-        let plugins = shared.vaults.take(plugins);
-        let control = Arc::new(Control { settings: Mutex::new(plugins), is_stopping: AtomicBool::new(false) });
-        let registry = Arc::new(Registry::default());
         let (wake, woken) = sync_channel(1);
+        let shared = shared(limits, cache, guests.lanes(), (life, wake.clone()), None)?;
+        let plugins = shared.vaults.take(plugins);
+        let control =
+            Control { settings: Mutex::new(plugins), is_stopping: AtomicBool::new(false), orders: Orders::default() };
+        let control = Arc::new(control);
+        let registry = Arc::new(Registry::default());
         let (started, is_started) = oneshot::channel();
         let loader = Loader::new(
             folder,
             Arc::clone(&shared),
             Arc::clone(&control),
             Arc::clone(&registry),
-            (Box::new(on_change), started, wake.clone()),
+            Switches::load(switches),
+            (Box::new(on_change), started),
         );
         let waker = wake.clone();
         let thread = thread::Builder::new().name("easel-plugin-load".into());
@@ -101,7 +108,7 @@ impl Runtime {
 
     /// How every plugin stands, by path.
     pub fn status(&self) -> Vec<PluginStatus> {
-        self.registry.view().status.clone()
+        self.registry.view().places.iter().map(Place::now).collect()
     }
 
     /// Asks a plugin how it stands; `None` when it does not tell.
@@ -141,7 +148,13 @@ impl Runtime {
         self.wake();
     }
 
-    fn wake(&self) {
+    /// The orders that wait for the loader.
+    pub(crate) fn orders(&self) -> &Orders {
+        &self.control.orders
+    }
+
+    /// Makes the loader look.
+    pub(crate) fn wake(&self) {
         // Full means that it will look anyway.
         let _full = self.wake.try_send(());
     }
@@ -176,6 +189,7 @@ pub(crate) fn shared(
     limits: crate::HostLimits,
     cache: Option<Cache>,
     lanes: Lanes,
+    (rules, wake): (LifeRules, SyncSender<()>),
     stage: Option<Arc<Stage>>,
 ) -> Result<Arc<Shared>> {
     let broken = |error: wasmtime::Error| {
@@ -196,6 +210,9 @@ pub(crate) fn shared(
         generations: Generations::default(),
         network: Network::new(),
         vaults: Vaults::default(),
+        rules,
+        records: Records::default(),
+        wake,
         guests: lanes.fast.clone(),
         lanes,
         io: Handle::current(),

@@ -1,15 +1,19 @@
 //! One place in the plugins folder: the file that lies there, and the generation that serves from it. The two differ
-//! while a new file is being compiled, and for as long as it is refused.
+//! while a new file is being compiled, for as long as it is refused, and when an earlier generation came back.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Instant;
 
 use crate::adapter::Adapter;
+use crate::drain::Drain;
 use crate::folder::Stamp;
+use crate::life::{Event, Life, LifeRules, PluginState};
 use crate::plugin::{Compiled, Plugin};
-use crate::registry::{PluginState, PluginStatus};
+use crate::record::Record;
+use crate::status::{BuildName, BuildStatus, Draining, Place, PluginStatus};
 use crate::transformer::TransformerPlugin;
+use crate::vitals::Vitals;
 use crate::{MissingGrant, PluginKind, PluginSettings};
 
 /// What serves.
@@ -49,11 +53,20 @@ pub(crate) struct Slot {
     /// What the newest generation was tried with, well or badly.
     pub(crate) tried: Option<(Arc<Compiled>, PluginSettings)>,
     pub(crate) serving: Option<Serving>,
+    /// What served before and can come back, the most recent last.
+    pub(crate) earlier: Vec<Earlier>,
+    /// What was replaced and may still have calls.
+    pub(crate) draining: Vec<Drain>,
     /// Why the file that lies there is not even tried.
     pub(crate) unreadable: Option<String>,
-    /// Why what was read does not serve.
-    pub(crate) problem: Option<Problem>,
-    pub(crate) since: SystemTime,
+    /// How the newest that could be read stands.
+    pub(crate) life: Life,
+    /// Whether the operator took an earlier generation.
+    pub(crate) is_set_back: bool,
+    /// What the newest waits for.
+    pub(crate) missing_grant: Option<MissingGrant>,
+    /// The version that served before, where that was a higher one.
+    pub(crate) downgraded_from: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,28 +76,12 @@ pub(crate) struct Identity {
     pub(crate) version: String,
 }
 
-/// Why what was read does not serve.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Problem {
-    /// It does not take its settings, or does not answer.
-    Refused(String),
-    /// It wants what the operator has not decided.
-    AwaitingGrant(MissingGrant),
-    /// The operator has told it nothing yet, and it says that it needs to know something.
-    Unconfigured(String),
-    /// Another file, first by path, has the same id.
-    Taken(String),
-    Disabled,
-}
-
-impl Problem {
-    fn reason(&self) -> Option<String> {
-        match self {
-            Self::Refused(reason) | Self::Unconfigured(reason) | Self::Taken(reason) => Some(reason.clone()),
-            Self::AwaitingGrant(missing) => Some(missing.to_string()),
-            Self::Disabled => None,
-        }
-    }
+/// A generation that served: its code stays compiled. It comes back with the operator's grants and credentials of then,
+/// and with the values for its config that it served with.
+pub(crate) struct Earlier {
+    pub(crate) compiled: Arc<Compiled>,
+    pub(crate) settings: PluginSettings,
+    vitals: Arc<Vitals>,
 }
 
 impl Slot {
@@ -97,9 +94,13 @@ impl Slot {
             compiled: None,
             tried: None,
             serving: None,
+            earlier: Vec::new(),
+            draining: Vec::new(),
             unreadable: None,
-            problem: None,
-            since: SystemTime::now(),
+            life: Life::new(),
+            is_set_back: false,
+            missing_grant: None,
+            downgraded_from: None,
         }
     }
 
@@ -107,89 +108,187 @@ impl Slot {
         self.identity.as_ref().map(|identity| identity.id.as_str())
     }
 
+    /// Its id; the name of its file while that is not known.
+    pub(crate) fn known_as(&self) -> &str {
+        self.id().unwrap_or(&self.name)
+    }
+
+    /// Whether its file is gone and only its last calls go on.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.life.state() == PluginState::Draining
+    }
+
     /// Takes note of how reading went. What serves goes on.
     pub(crate) fn set_unreadable(&mut self, reason: Option<String>) {
         if self.unreadable != reason {
             self.warn(reason.as_deref());
             self.unreadable = reason;
-            self.since = SystemTime::now();
+            self.life.since = std::time::SystemTime::now();
         }
     }
 
-    /// Takes note of how making a generation went. What serves goes on.
-    pub(crate) fn set_problem(&mut self, problem: Option<Problem>) {
-        if self.problem != problem {
-            match &problem {
-                Some(Problem::AwaitingGrant(missing)) => self.ask_for(missing),
-                Some(Problem::Unconfigured(reason)) if self.serving.is_none() => {
-                    tracing::info!(plugin = self.id(), "plugin is not ready: {reason}");
-                }
-                problem => self.warn(problem.as_ref().and_then(Problem::reason).as_deref()),
-            }
-            self.problem = problem;
-            self.since = SystemTime::now();
+    /// Takes note of what happened to the newest build. What serves goes on.
+    pub(crate) fn on(&mut self, event: Event) {
+        let is_refusal = matches!(event, Event::Refused(_) | Event::Ungranted(_) | Event::Unconfigured(_));
+        let is_untold = matches!(event, Event::Unconfigured(_)) && self.serving.is_none();
+        if !self.life.on(event) {
+            return;
+        }
+        if is_untold {
+            tracing::info!(plugin = self.id(), "plugin is not ready: {}", self.life.reason().unwrap_or_default());
+        } else if let Some(missing) = self.missing_grant.as_ref().filter(|_| is_refusal) {
+            self.ask_for(missing);
+        } else if is_refusal {
+            self.warn(self.life.reason());
         }
     }
 
     fn warn(&self, reason: Option<&str>) {
         if let Some(reason) = reason {
-            let (plugin, goes_on) = (self.id().unwrap_or(&self.name), self.serving.is_some());
+            let (plugin, goes_on) = (self.known_as(), self.serving.is_some());
             tracing::warn!(plugin, path = %self.path.display(), older_serves = goes_on, "plugin refused: {reason}");
         }
     }
 
     fn ask_for(&self, missing: &MissingGrant) {
-        let (plugin, goes_on) = (self.id().unwrap_or(&self.name), self.serving.is_some());
+        let (plugin, goes_on) = (self.known_as(), self.serving.is_some());
         let MissingGrant { command, toml, .. } = missing;
         tracing::warn!(plugin, path = %self.path.display(), older_serves = goes_on, command, toml, "plugin awaits a grant: {missing}");
+    }
+
+    /// Puts a generation in the place of the one that serves, which can come back unless it is the same with other grants.
+    pub(crate) fn serve(&mut self, plugin: Arc<Plugin>, rules: &LifeRules) {
+        if let Some(before) = self.serving.as_ref().map(Serving::plugin)
+            && !before.is_like(&plugin)
+        {
+            let (old, new) = (&before.compiled.manifest.version, &plugin.compiled.manifest.version);
+            self.downgraded_from = is_lower(new, old).then(|| old.clone());
+            self.earlier.push(Earlier {
+                compiled: Arc::clone(&before.compiled),
+                settings: before.settings.clone(),
+                vitals: Arc::clone(&before.vitals),
+            });
+            let over = self.earlier.len().saturating_sub(rules.earlier);
+            self.earlier.drain(..over);
+        }
+        self.retire(rules);
+        self.serving = Some(Serving::new(plugin));
+    }
+
+    /// Takes out of service what serves; its calls go on for a while.
+    pub(crate) fn retire(&mut self, rules: &LifeRules) {
+        if let Some(before) = self.serving.take() {
+            self.draining.push(Drain::of(before.plugin(), rules));
+        }
+    }
+
+    /// The generation that comes back next: the last one that has answered a call, or else the last one.
+    pub(crate) fn take_earlier(&mut self) -> Option<Earlier> {
+        let good = self.earlier.iter().rposition(|earlier| earlier.vitals.has_answered());
+        let place = good.or(self.earlier.len().checked_sub(1))?;
+        Some(self.earlier.remove(place))
+    }
+
+    /// Whether a generation is that of the newest build and settings.
+    pub(crate) fn is_newest(&self, plugin: &Plugin) -> bool {
+        let is_tried = |(compiled, settings): &(Arc<Compiled>, PluginSettings)| {
+            Arc::ptr_eq(compiled, &plugin.compiled) && settings.config == plugin.settings.config
+        };
+        self.tried.as_ref().is_some_and(is_tried)
+    }
+
+    /// Ends calls whose time is over, and forgets what nobody can call any more.
+    pub(crate) fn drain(&mut self, now: Instant) {
+        self.draining.retain(|drain| drain.goes_on(now));
     }
 
     /// What others can see of it.
     pub(crate) fn face(&self) -> impl PartialEq + use<> {
         let serving = self.serving.as_ref().map(|serving| Arc::as_ptr(serving.plugin()).addr());
-        (self.unreadable.clone(), self.problem.clone(), serving)
+        let life = (self.life.state(), self.life.reason().map(str::to_owned), self.life.since);
+        let draining = self.draining.iter().map(|drain| Arc::as_ptr(&drain.vitals).addr()).collect::<Vec<_>>();
+        (self.path.clone(), self.unreadable.clone(), life, serving, self.earlier.len(), draining)
     }
 
-    pub(crate) fn status(&self) -> PluginStatus {
+    pub(crate) fn place(&self, record: Option<Arc<Record>>) -> Place {
+        let draining = self.draining.iter().map(|drain| Draining {
+            build: BuildName { version: drain.vitals.version.clone(), digest: drain.digest.clone() },
+            since: drain.since,
+            until: drain.until,
+            vitals: Arc::clone(&drain.vitals),
+        });
+        Place { status: self.status(), record, draining: draining.collect() }
+    }
+
+    fn status(&self) -> PluginStatus {
         let plugin = self.serving.as_ref().map(Serving::plugin);
-        let refusal = self.unreadable.clone().or_else(|| self.problem.as_ref().and_then(Problem::reason));
-        let missing_grant = match &self.problem {
-            Some(Problem::AwaitingGrant(missing)) => Some(missing.clone()),
-            Some(Problem::Refused(_) | Problem::Unconfigured(_) | Problem::Taken(_) | Problem::Disabled) | None => None,
+        let newest = match (&self.unreadable, self.life.state()) {
+            (Some(reason), _) => Some((PluginState::Failed, Some(reason.clone()))),
+            (None, PluginState::Ready) => None,
+            // It serves, and says itself what it lacks.
+            (None, PluginState::NotReady) if self.life.reason().is_none() => None,
+            (None, state) => Some((state, self.life.reason().map(str::to_owned))),
         };
-        let (state, reason) = match (plugin, refusal) {
-            (Some(plugin), refusal) => {
+        let (state, reason) = match (plugin, &newest) {
+            (Some(plugin), newest) => {
                 let state = if plugin.not_ready.is_some() { PluginState::NotReady } else { PluginState::Ready };
-                let fate = if missing_grant.is_some() { "awaits a grant" } else { "was refused" };
-                let newer = refusal.map(|reason| format!("the older build serves, the newer one {fate}: {reason}"));
+                let newer = newest.as_ref().and_then(|(state, reason)| Some(older_serves(*state, reason.as_deref()?)));
                 (state, newer.or_else(|| plugin.not_ready.clone()))
             }
-            (None, _) if self.problem == Some(Problem::Disabled) => (PluginState::Disabled, None),
-            (None, Some(reason)) if self.unreadable.is_none() && missing_grant.is_some() => {
-                (PluginState::AwaitingGrant, Some(reason))
-            }
-            (None, Some(reason)) => {
-                let is_unconfigured = matches!(&self.problem, Some(Problem::Unconfigured(why)) if *why == reason);
-                let state = if is_unconfigured { PluginState::NotReady } else { PluginState::Failed };
-                (state, Some(reason))
-            }
+            (None, Some((state, reason))) => (*state, reason.clone()),
             (None, None) => (PluginState::Loading, None),
         };
         let manifest = plugin.map(|plugin| &plugin.compiled.manifest);
-        let version = manifest.map(|manifest| &manifest.version);
+        let read = self.identity.as_ref();
+        let build = |earlier: &Earlier| BuildName {
+            version: earlier.compiled.manifest.version.clone(),
+            digest: earlier.compiled.digest.clone(),
+        };
         PluginStatus {
-            id: plugin.map_or_else(|| self.id().unwrap_or(&self.name).to_owned(), |plugin| plugin.id.to_string()),
+            id: plugin.map_or_else(|| self.known_as().to_owned(), |plugin| plugin.id.to_string()),
             path: self.path.clone(),
-            kind: manifest.map(|manifest| manifest.kind).or(self.identity.as_ref().map(|identity| identity.kind)),
-            version: version.or(self.identity.as_ref().map(|identity| &identity.version)).cloned(),
+            kind: manifest.map(|manifest| manifest.kind).or(read.map(|identity| identity.kind)),
+            version: manifest.map(|manifest| &manifest.version).or(read.map(|identity| &identity.version)).cloned(),
             digest: plugin.map(|plugin| plugin.compiled.digest.clone()),
             state,
             reason,
+            downgraded_from: self.downgraded_from.clone().filter(|_| plugin.is_some()),
+            newest: newest.filter(|_| plugin.is_some()).map(|(state, reason)| BuildStatus {
+                version: read.map(|identity| identity.version.clone()),
+                state,
+                reason,
+            }),
+            earlier: self.earlier.iter().rev().map(build).collect(),
+            draining: Vec::new(),
             models: plugin
                 .map_or_else(Vec::new, |plugin| plugin.models().iter().map(|model| model.id.clone()).collect()),
-            missing_grant,
+            missing_grant: self.missing_grant.clone(),
             ungranted: plugin.map_or_else(Vec::new, |plugin| plugin.ungranted.clone()),
-            since: self.since,
+            credentials: plugin.map_or_else(Vec::new, |plugin| plugin.credentials.to_vec()),
+            limits: plugin.map(|plugin| plugin.limits.as_ref().clone()),
+            errors: Vec::new(),
+            figures: Vec::new(),
+            loads: (0, 0),
+            since: self.life.since,
         }
+    }
+}
+
+fn older_serves(state: PluginState, reason: &str) -> String {
+    let why = match state {
+        PluginState::Quarantined => "was quarantined",
+        PluginState::Disabled => "does not",
+        PluginState::AwaitingGrant => "awaits a grant",
+        PluginState::NotReady => "is not ready",
+        PluginState::Loading | PluginState::Ready | PluginState::Draining | PluginState::Failed => "was refused",
+    };
+    format!("the older build serves, the newer one {why}: {reason}")
+}
+
+/// Whether a version stands below another. Both were checked when their manifests were read.
+fn is_lower(version: &str, than: &str) -> bool {
+    match (semver::Version::parse(version), semver::Version::parse(than)) {
+        (Ok(version), Ok(than)) => version < than,
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
     }
 }

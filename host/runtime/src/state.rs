@@ -12,11 +12,13 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{ForbiddenHeaderFilter, WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::HostLimits;
+use crate::account::{Account, Trail};
 use crate::budget::{CpuBudget, MemoryLimiter, Pool};
 use crate::door::{Door, Hooks, Visits};
 use crate::fault::Breach;
 use crate::host::{BlobQuota, PixelWork};
 use crate::log::{CallLog, Output};
+use crate::vitals::Vitals;
 use crate::workbench::Stage;
 use crate::workbench::time::Played;
 
@@ -25,6 +27,7 @@ pub(crate) struct State {
     pub(crate) table: ResourceTable,
     pub(crate) memory: MemoryLimiter,
     pub(crate) call: CallState,
+    pub(crate) trail: Trail,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     hooks: Hooks,
@@ -41,6 +44,8 @@ pub(crate) struct CallState {
     /// The credentials that the operator supplied, by name.
     pub(crate) credentials: Arc<[String]>,
     pub(crate) visits: Arc<Visits>,
+    pub(crate) account: Account,
+    pub(crate) vitals: Arc<Vitals>,
     pub(crate) stage: Option<Arc<Stage>>,
     /// The time of the call, where it is played.
     pub(crate) time: Option<Played>,
@@ -91,7 +96,8 @@ pub(crate) fn new_store(
     http.set_field_size_limit(64 << 10);
     let hooks = Hooks { door: call.door.clone(), visits: Arc::clone(&call.visits), hidden };
     let memory = MemoryLimiter::new(memory, limits.memory_bytes, limits.table_elements);
-    let mut store = Store::new(engine, State { table, memory, call, wasi: wasi.build(), http, hooks });
+    let mut store =
+        Store::new(engine, State { table, memory, call, trail: Trail::default(), wasi: wasi.build(), http, hooks });
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(limits.hostcall_bytes);
     store.set_max_component_handles(limits.handles);

@@ -121,6 +121,8 @@ impl House {
             cache: Some(config.data.join("compiled")).filter(|cache| self.is_lasting || cache.is_dir()),
             limits: config.plugin_limits.clone(),
             plugins: config.plugins.clone(),
+            life: config.plugin_life,
+            switches: Some(config.data.join("disabled-plugins.toml")),
         };
         let plugins = Runtime::start(plugins, on_change).await?;
         self.plugins.put(plugins);

@@ -184,6 +184,7 @@ pub(crate) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("models.keep_loaded", old.models.keep_loaded != new.models.keep_loaded),
         ("models.demo", old.models.demo != new.models.demo),
         ("log", old.log != new.log),
+        ("plugin_life", old.plugin_life != new.plugin_life),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

@@ -38,15 +38,18 @@ impl types::Host for State {
 
 impl host::Host for State {
     fn log(&mut self, level: host::Level, message: String) -> wasmtime::Result<()> {
+        self.trail.step("host.log");
         self.call.log.line(level, &message);
         Ok(())
     }
 
     fn config(&mut self) -> wasmtime::Result<String> {
+        self.trail.step("host.config");
         Ok(self.call.config.to_string())
     }
 
     fn has_credential(&mut self, name: String) -> wasmtime::Result<bool> {
+        self.trail.step("host.has-credential");
         Ok(self.call.credentials.contains(&name))
     }
 }

@@ -116,7 +116,9 @@ impl Workbench {
         let stage = Arc::new(Stage::default());
         let guests = LaneThreads::start().map_err(crate::runtime::cannot_start)?;
         let cache = compiled.and_then(|folder| crate::runtime::open_cache(folder, Path::new(""), limits.cache_bytes));
-        let shared = crate::runtime::shared(limits, cache, guests.lanes(), Some(Arc::clone(&stage)))?;
+        // No loader listens: what is on the workbench is neither replaced nor quarantined.
+        let life = (crate::LifeRules::default(), std::sync::mpsc::sync_channel(1).0);
+        let shared = crate::runtime::shared(limits, cache, guests.lanes(), life, Some(Arc::clone(&stage)))?;
         Ok(Self { shared, stage, guests: Some(guests) })
     }
 

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use easel_core::{Delivery, OnFailure, UnknownModel};
-use easel_runtime::{HostLimits, PluginSettings};
+use easel_runtime::{HostLimits, LifeRules, PluginSettings};
 use url::Url;
 
 pub use environment::Environment;
@@ -84,6 +84,8 @@ pub struct Config {
     pub plugins: BTreeMap<String, PluginSettings>,
     /// What the host lets any plugin take at most.
     pub plugin_limits: HostLimits,
+    /// How long replaced plugins may go on, and when one is quarantined.
+    pub plugin_life: LifeRules,
     /// How long running requests may finish once the server stops.
     pub shutdown_grace: Duration,
 }
@@ -225,6 +227,7 @@ impl Default for Config {
             transformers: Vec::new(),
             plugins: BTreeMap::new(),
             plugin_limits: HostLimits::default(),
+            plugin_life: LifeRules::default(),
             shutdown_grace: Duration::from_secs(30),
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use easel_core::{Allowance, Delivery, OnFailure, Secret, UnknownModel};
+use easel_runtime::LifeRules;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -67,6 +68,7 @@ pub(super) fn read(
         transformers: transformers(root.section("transformers")?)?,
         plugins: plugin::tables(root.section("plugin")?, &mut notices)?,
         plugin_limits: plugin_limits::read(root.section("plugin_limits")?, &default.plugin_limits)?,
+        plugin_life: plugin_life(root.section("plugin_life")?, default.plugin_life)?,
         shutdown_grace: shutdown(root.section("shutdown")?)?.unwrap_or(default.shutdown_grace),
     };
     root.finish()?;
@@ -288,6 +290,23 @@ fn transformers(mut section: Section) -> Result<Vec<TransformerSettings>> {
             })
         })
         .collect()
+}
+
+fn plugin_life(mut section: Section, default: LifeRules) -> Result<LifeRules> {
+    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let rules = LifeRules {
+        drain: seconds(&mut section, "drain_s", 3600)?.unwrap_or(default.drain),
+        traps: section.number("quarantine_traps", 0..=256)?.map_or(default.traps, small),
+        of_calls: section.number("quarantine_calls", 1..=256)?.map_or(default.of_calls, small),
+        earlier: count(&mut section, "earlier", 0, 16)?.unwrap_or(default.earlier),
+    };
+    if rules.traps > rules.of_calls {
+        let (traps, calls) = (rules.traps, rules.of_calls);
+        let message = format!("plugin_life.quarantine_traps = {traps} cannot be reached in {calls} calls");
+        return Err(ConfigError::general(message).with_hint("raise plugin_life.quarantine_calls; 0 traps is never"));
+    }
+    section.finish()?;
+    Ok(rules)
 }
 
 fn shutdown(mut section: Section) -> Result<Option<Duration>> {

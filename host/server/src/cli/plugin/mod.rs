@@ -5,6 +5,7 @@
 //! Those that look after a running server ask it over HTTP (`server.rs`), as anybody may who has its operator's key. Those
 //! for authors (`new`, `build`, `check`, `test`, `run`) need no server: they use the runtime's workbench.
 
+mod act;
 mod build;
 mod check;
 mod grant;
@@ -42,6 +43,7 @@ Examples:
   easel plugin list
   easel plugin show my-adapter
   easel plugin grant my-adapter --origin https://upstream.example.org
+  easel plugin rollback my-adapter
   EASEL_ADMIN_KEY=… easel plugin list --url http://10.0.0.5:7860"
 )]
 pub(super) struct Plugin {
@@ -60,6 +62,10 @@ enum Command {
     Show(show::Show),
     Grant(grant::Grant),
     Revoke(revoke::Revoke),
+    Reload(act::Reload),
+    Disable(act::Disable),
+    Enable(act::Enable),
+    Rollback(act::Rollback),
 }
 
 impl Plugin {
@@ -74,6 +80,10 @@ impl Plugin {
             Command::Show(command) => command.run(),
             Command::Grant(command) => command.run(),
             Command::Revoke(command) => command.run(),
+            Command::Reload(command) => command.run(),
+            Command::Disable(command) => command.run(),
+            Command::Enable(command) => command.run(),
+            Command::Rollback(command) => command.run(),
         }
     }
 }

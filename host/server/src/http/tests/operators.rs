@@ -7,7 +7,14 @@ use super::house::{Ask, Disk, House, key, settings};
 use crate::http::{Key, Rank, Settings};
 
 /// Every address that is for operators only.
-const ADDRESSES: [(Method, &str); 2] = [(Method::GET, "/v1/plugins"), (Method::GET, "/v1/plugins/some")];
+const ADDRESSES: [(Method, &str); 6] = [
+    (Method::GET, "/v1/plugins"),
+    (Method::GET, "/v1/plugins/some"),
+    (Method::POST, "/v1/plugins/some/reload"),
+    (Method::POST, "/v1/plugins/some/disable"),
+    (Method::POST, "/v1/plugins/some/enable"),
+    (Method::POST, "/v1/plugins/some/rollback"),
+];
 
 async fn house(settings: Settings) -> House {
     House::with(settings, UnknownModel::UseDefault, Disk::Good).await

@@ -1,0 +1,64 @@
+//! The plugins, for their operator: how each stands ([`wire`] has the words), and what can be done to one. Needs a key
+//! that may administer (`auth.rs`).
+
+mod wire;
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use easel_core::{Error, ErrorKind};
+use easel_runtime::{PluginAction, PluginStatus, Runtime};
+
+use super::Front;
+use crate::dialect::fields::quote;
+use crate::error::Failure;
+use wire::{Entry, List};
+
+/// The addresses.
+pub(super) fn routes() -> Router<Arc<Front>> {
+    let routes = Router::new().route("/v1/plugins", get(list)).route("/v1/plugins/{id}", get(one));
+    PluginAction::ALL.into_iter().fold(routes, |routes, action| {
+        let operate = move |state, id| operate(state, id, action);
+        routes.route(&format!("/v1/plugins/{{id}}/{}", action.name()), post(operate))
+    })
+}
+
+/// `GET /v1/plugins`: every plugin, by path.
+async fn list(State(front): State<Arc<Front>>) -> Json<List> {
+    Json(List::of(&status(&front)))
+}
+
+/// `GET /v1/plugins/{id}`: one of them.
+async fn one(State(front): State<Arc<Front>>, Path(id): Path<String>) -> Result<Json<Entry>, Failure> {
+    let status = status(&front);
+    // Of two files with one id, the one that serves is meant.
+    let found = status.iter().filter(|status| status.id == id).max_by_key(|status| status.digest.is_some());
+    Ok(Json(Entry::of(found.ok_or_else(|| unknown(&id, &status))?)))
+}
+
+/// `POST /v1/plugins/{id}/{reload,disable,enable,rollback}`: does it, and tells how the plugin stands then.
+async fn operate(
+    State(front): State<Arc<Front>>,
+    Path(id): Path<String>,
+    action: PluginAction,
+) -> Result<Json<Entry>, Failure> {
+    let Some(runtime) = front.plugins.get() else { return Err(unknown(&id, &[])) };
+    match runtime.operate(&id, action).await {
+        Ok(status) => Ok(Json(Entry::of(&status))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(unknown(&id, &runtime.status())),
+        Err(error) => Err(Failure(error)),
+    }
+}
+
+fn status(front: &Front) -> Vec<PluginStatus> {
+    front.plugins.get().map(Runtime::status).unwrap_or_default()
+}
+
+fn unknown(id: &str, status: &[PluginStatus]) -> Failure {
+    let ids: Vec<_> = status.iter().map(|status| status.id.as_str()).collect();
+    let there = if ids.is_empty() { "there are none".to_owned() } else { format!("there are: {}", ids.join(", ")) };
+    let error = Error::new(ErrorKind::NotFound, format!("there is no plugin {}; {there}", quote(id)));
+    Failure(error.with_code("plugin_not_found"))
+}
