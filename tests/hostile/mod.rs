@@ -12,9 +12,12 @@ mod exhaustion;
 mod grants;
 mod jobs;
 mod lifecycle;
+mod parts;
 mod pixels;
 mod questions;
+mod results;
 mod secrets;
+mod store;
 mod streams;
 mod transformers;
 mod wire;
@@ -26,7 +29,7 @@ use std::time::Duration;
 
 use easel_core::{
     Admission, Backend, Context, Draft, Error, GenerationRequest, Job, Output, ParamNames, Permit, Principal, Progress,
-    RequestId, Result,
+    RequestId, Result, Values,
 };
 use easel_runtime::{HostLimits, PluginSettings, PluginState, PluginStatus, Runtime, RuntimeConfig, Secret};
 use serde_json::{Map, Value};
@@ -101,8 +104,21 @@ impl Host {
         plugins: BTreeMap<String, PluginSettings>,
         limits: HostLimits,
     ) -> Self {
+        Self::run(folder, RuntimeConfig { folder: PathBuf::new(), cache, limits, values: None, plugins }).await
+    }
+
+    async fn keeping(
+        folder: TempDir,
+        plugins: BTreeMap<String, PluginSettings>,
+        limits: HostLimits,
+        values: Option<Arc<dyn Values>>,
+    ) -> Self {
+        Self::run(folder, RuntimeConfig { folder: PathBuf::new(), cache: None, limits, values, plugins }).await
+    }
+
+    async fn run(folder: TempDir, config: RuntimeConfig) -> Self {
         let changed = Arc::new(Notify::new());
-        let config = RuntimeConfig { folder: folder.path().to_owned(), cache, limits, plugins };
+        let config = RuntimeConfig { folder: folder.path().to_owned(), ..config };
         let told = Arc::clone(&changed);
         let runtime = Runtime::start(config, move || told.notify_one()).await.expect("the runtime starts");
         Self { runtime, changed, folder }

@@ -33,6 +33,7 @@ mod compile;
 mod component;
 mod contract;
 mod engine;
+mod imports;
 mod manifest;
 mod models;
 mod plugin;

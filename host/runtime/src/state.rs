@@ -15,7 +15,7 @@ use crate::HostLimits;
 use crate::budget::{CpuBudget, MemoryLimiter, Pool};
 use crate::door::{Door, Hooks, Visits};
 use crate::fault::Breach;
-use crate::host::{BlobQuota, PixelWork};
+use crate::host::{BlobQuota, PixelWork, StoreAccess};
 use crate::log::{CallLog, Output};
 use crate::workbench::Stage;
 use crate::workbench::time::Played;
@@ -46,6 +46,7 @@ pub(crate) struct CallState {
     pub(crate) time: Option<Played>,
     pub(crate) blobs: BlobQuota,
     pub(crate) pixels: PixelWork,
+    pub(crate) store: StoreAccess,
     pub(crate) log: Arc<CallLog>,
     pub(crate) deadline: Instant,
     pub(crate) cancellation: CancellationToken,

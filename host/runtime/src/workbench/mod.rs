@@ -24,6 +24,7 @@ use crate::lanes::LaneThreads;
 use crate::manifest::{Manifest, WantedOrigin};
 use crate::plugin::{Compiled, Plugin, Shared, digest};
 use crate::refusal::Refusal;
+use crate::runtime::Kept;
 use crate::slot::Serving;
 use crate::{HostLimits, PluginKind, PluginSettings};
 
@@ -116,7 +117,8 @@ impl Workbench {
         let stage = Arc::new(Stage::default());
         let guests = LaneThreads::start().map_err(crate::runtime::cannot_start)?;
         let cache = compiled.and_then(|folder| crate::runtime::open_cache(folder, Path::new(""), limits.cache_bytes));
-        let shared = crate::runtime::shared(limits, cache, guests.lanes(), Some(Arc::clone(&stage)))?;
+        let shared =
+            crate::runtime::shared(limits, Kept { cache, values: None }, guests.lanes(), Some(Arc::clone(&stage)))?;
         Ok(Self { shared, stage, guests: Some(guests) })
     }
 
