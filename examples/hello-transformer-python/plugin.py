@@ -9,6 +9,9 @@ from wit_world.imports import host
 class Transform(exports.Transform):
     """The interface `transform` of the world `transformer`."""
 
+    def check(self):
+        """Called when the plugin is loaded: raises what is wrong with the config."""
+
     def on_request(self, ctx, req, e):
         """Decides about a request. Edits count only with the verdict `next`."""
         word = json.loads(host.config())["word"]

@@ -10,6 +10,22 @@ const PIECE: u32 = 64 * 1024;
 #[derive(Debug)]
 pub struct Blob(pub(crate) blobs::Blob);
 
+impl Clone for Blob {
+    /// Another handle to the same bytes.
+    fn clone(&self) -> Self {
+        self.share()
+    }
+}
+
+/// Of the same media type, with the same bytes; they are read piece by piece.
+impl PartialEq for Blob {
+    fn eq(&self, other: &Self) -> bool {
+        let is_alike = self.size() == other.size() && self.media_type() == other.media_type();
+        let mut pieces = (0..self.size()).step_by(PIECE as usize);
+        is_alike && pieces.all(|offset| self.0.read(offset, PIECE) == other.0.read(offset, PIECE))
+    }
+}
+
 impl Blob {
     /// Copies bytes into the host.
     ///

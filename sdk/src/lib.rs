@@ -17,6 +17,7 @@ pub mod host;
 pub mod http;
 pub mod jobs;
 pub mod models;
+pub mod store;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
@@ -28,6 +29,7 @@ mod pixels;
 mod problem;
 mod raw;
 mod request;
+mod results;
 mod transformer;
 
 pub use adapter::{Adapter, Progress};
@@ -40,7 +42,8 @@ pub use models::Model;
 pub use output::{Money, Note, Output, Picture};
 pub use pixels::{Fit, MaskFrom, PictureHead};
 pub use problem::Problem;
-pub use request::{Context, Format, Request, Size};
+pub use request::{Context, Format, Input, InputRole, Request, Size};
+pub use results::{ResultVerdict, Results};
 pub use transformer::{Edit, Edits, Transformer, Verdict};
 
 use serde::Deserialize;
@@ -54,6 +57,7 @@ pub struct NoConfig {}
 #[doc(hidden)]
 pub mod exported {
     pub use crate::adapter::Exported as Adapter;
+    pub use crate::results::Exported as Results;
     pub use crate::transformer::Exported as Transformer;
 }
 
@@ -111,6 +115,23 @@ macro_rules! transformer {
         #[cfg(not(target_arch = "wasm32"))]
         const _: () = {
             const fn implements<T: $crate::Transformer>() {}
+            implements::<$plugin>();
+        };
+    };
+}
+
+/// Has the transformer of this crate look at finished pictures too: exports `$plugin`, which implements [`Results`].
+#[macro_export]
+macro_rules! results {
+    ($plugin:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            type Exported = $crate::exported::Results<$plugin>;
+    $crate::bindings::results::export_results!(Exported with_types_in $crate::bindings::results);
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            const fn implements<T: $crate::Results>() {}
             implements::<$plugin>();
         };
     };

@@ -14,8 +14,11 @@ pub struct Model {
     pub name: String,
     /// The kind of model: `stable-diffusion`, `gpt-image`, …
     pub family: String,
-    /// What it can do: `text-to-image`.
+    /// What it can do: `text-to-image`, `image-to-image`, `inpainting`.
     pub tasks: Vec<String>,
+    /// The pictures that it takes; `None` is one image for a model that edits, and no reference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Inputs>,
     /// The sizes it makes.
     pub sizes: Sizes,
     /// The most pictures it makes in one request.
@@ -50,6 +53,7 @@ impl Model {
             id,
             family: family.into(),
             tasks: vec!["text-to-image".to_owned()],
+            inputs: None,
             sizes: Sizes::Listed(vec![Size::new(1024, 1024)]),
             max_count: 1,
             formats: vec![Format::Png],
@@ -63,6 +67,15 @@ impl Model {
             price: None,
         }
     }
+}
+
+/// The pictures that a model takes in one request; a mask goes with the task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Inputs {
+    /// The most images to edit; 0 exactly where no task edits.
+    pub images: u32,
+    /// The most references.
+    pub references: u32,
 }
 
 /// The sizes a model makes.

@@ -3,5 +3,7 @@
 
 #[cfg(target_arch = "wasm32")]
 pub(crate) use crate::bindings::adapter::easel::plugin::{blobs, fetch, host, pixels};
+#[cfg(target_arch = "wasm32")]
+pub(crate) use crate::bindings::store::easel::plugin::store;
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use crate::testing::stand_in::{blobs, fetch, host, pixels};
+pub(crate) use crate::testing::stand_in::{blobs, fetch, host, pixels, store};

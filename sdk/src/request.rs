@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[cfg(target_arch = "wasm32")]
 use crate::bindings::adapter::easel::plugin::images::ImageRequest;
 use crate::bindings::adapter::easel::plugin::types::CallContext;
-use crate::{Error, Result};
+use crate::{Blob, Error, Result};
 
 /// What surrounds one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl From<CallContext> for Context {
 /// that the caller left the choice to the server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// The kind of work: `text-to-image`.
+    /// The kind of work: `text-to-image`, `image-to-image` or `inpainting`.
     pub task: String,
     /// The model's id; for a transformer the name the caller used, if any.
     pub model: Option<String>,
@@ -70,6 +70,8 @@ pub struct Request {
     pub format: Option<Format>,
     /// The quality of a lossy format, 0 to 100.
     pub compression: Option<u8>,
+    /// The pictures that it brings; for a transformer none unless its manifest needs them.
+    pub inputs: Vec<Input>,
     /// Options that only the backend understands: their names, and their values as JSON text.
     pub options: BTreeMap<String, String>,
 }
@@ -90,6 +92,7 @@ impl Request {
             sampler: None,
             format: None,
             compression: None,
+            inputs: Vec::new(),
             options: BTreeMap::new(),
         }
     }
@@ -126,9 +129,59 @@ impl Request {
             sampler: raw.sampler(),
             format: raw.format().and_then(|name| name.parse().ok()),
             compression: raw.compression(),
+            inputs: inputs(raw),
             options,
         }
     }
+}
+
+/// A picture that a request brings. Cloning makes another handle to the same bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    /// What it is for.
+    pub role: InputRole,
+    /// The picture.
+    pub blob: Blob,
+    /// Its format.
+    pub format: Format,
+    /// Its size.
+    pub size: Size,
+}
+
+/// What a picture that a request brings is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum InputRole {
+    /// It is edited.
+    Image,
+    /// White where the first image is painted anew, black where it stays.
+    Mask,
+    /// Something in it is to be like it.
+    Reference,
+}
+
+impl InputRole {
+    /// The name in the contract, and in [`Error::param`](crate::Error::param).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Mask => "mask",
+            Self::Reference => "reference",
+        }
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+fn inputs(raw: &ImageRequest) -> Vec<Input> {
+    let roles = [InputRole::Image, InputRole::Mask, InputRole::Reference];
+    let input = |(index, info): (u32, crate::bindings::adapter::easel::plugin::images::InputInfo)| {
+        Some(Input {
+            role: roles.into_iter().find(|role| role.name() == info.role)?,
+            blob: Blob::from_raw(raw.input(index)?),
+            format: info.format.parse().ok()?,
+            size: Size::new(info.width, info.height),
+        })
+    };
+    (0..).zip(raw.inputs()).filter_map(input).collect()
 }
 
 /// Width and height in pixels; written `WIDTHxHEIGHT`.

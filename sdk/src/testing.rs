@@ -15,7 +15,7 @@
 //! ```
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::marker::PhantomData;
 use std::rc::Rc;
 
@@ -25,6 +25,8 @@ mod events;
 pub(crate) mod pixels;
 #[path = "testing/stand_in.rs"]
 pub(crate) mod stand_in;
+#[path = "testing/store.rs"]
+pub(crate) mod store;
 
 thread_local! {
     static SCRIPT: RefCell<Script> = RefCell::default();
@@ -38,6 +40,8 @@ struct Script {
     config: String,
     is_watched: bool,
     partials: Vec<(u32, Vec<u8>)>,
+    /// What the plugin keeps.
+    values: BTreeMap<String, Vec<u8>>,
 }
 
 /// The other side of an adapter, with its answers in order. It serves the thread that made it until it is dropped; a

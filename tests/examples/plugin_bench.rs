@@ -77,6 +77,7 @@ impl Host {
             folder: folders.path().join("plugins"),
             cache: Some(folders.path().join("compiled")),
             limits,
+            values: None,
             plugins: BTreeMap::from([("adapter".to_owned(), settings)]),
             life: LifeRules::default(),
             switches: None,
@@ -119,7 +120,8 @@ fn manifest(id: &str, kind: &str, version: &str) -> String {
     let config = if kind == "adapter" {
         format!("[network]\norigins = [\"operator\"]\n[config]\nmodels = \"\"\nmark = \"{version}\"\n")
     } else {
-        String::new()
+        // It imports all that a transformer may.
+        "[network]\norigins = [\"operator\"]\n[needs]\nstore = true\n".to_owned()
     };
     let contract = include_str!("../../wit/host.wit");
     let contract = contract.split("easel:plugin@").nth(1).and_then(|rest| rest.split(';').next()).unwrap_or_default();

@@ -16,6 +16,16 @@ pub const HOSTILE: [(&str, &[u8]); 2] = [
     ),
 ];
 
+/// The transformer that misbehaves, and the manifest that has to lie beside it.
+pub const TWIST: [(&str, &[u8]); 2] = [
+    ("plugins/twist/twist.wasm", include_bytes!(env!("COMPONENT_HOSTILE_TRANSFORMER"))),
+    (
+        "plugins/twist/plugin.toml",
+        b"[plugin]\nid = \"twist\"\nversion = \"0.1.0\"\nkind = \"transformer\"\ncontract = \"0.2\"\n[network]\n\
+          origins = [\"operator\"]\n[needs]\nimages = true\nstore = true\n",
+    ),
+];
+
 /// The manifest that is embedded in it.
 const MANIFEST: &str = include_str!("../../plugins/prompt-styles/plugin.toml");
 

@@ -176,6 +176,7 @@ async fn first_by_path_keeps_an_id() {
         status.len() == 2 && status[1].reason.as_ref().is_some_and(|reason| reason.contains("is taken by"))
     };
     host.until("the second gives way", is_taken).await;
+    host.until("the first serves", has_version(&host, 1)).await;
     assert_eq!(host.runtime.backends().len(), 1);
     assert_eq!(host.status("hostile").version.as_deref(), Some("0.1.0"));
     fs::remove_file(&one).unwrap();

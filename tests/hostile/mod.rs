@@ -13,9 +13,12 @@ mod grants;
 mod jobs;
 mod life;
 mod lifecycle;
+mod parts;
 mod pixels;
 mod questions;
+mod results;
 mod secrets;
+mod store;
 mod streams;
 mod transformers;
 mod wire;
@@ -27,7 +30,7 @@ use std::time::Duration;
 
 use easel_core::{
     Admission, Backend, Context, Draft, Error, GenerationRequest, Job, Output, ParamNames, Permit, Principal, Progress,
-    RequestId, Result,
+    RequestId, Result, Values,
 };
 use easel_runtime::{HostLimits, LifeRules, PluginSettings, PluginState, PluginStatus, Runtime, RuntimeConfig, Secret};
 use serde_json::{Map, Value};
@@ -117,6 +120,17 @@ impl Host {
         Self::of(folder, config).await
     }
 
+    /// The same with something that keeps the plugins' values.
+    async fn keeping(
+        folder: TempDir,
+        plugins: BTreeMap<String, PluginSettings>,
+        limits: HostLimits,
+        values: Option<Arc<dyn Values>>,
+    ) -> Self {
+        let config = RuntimeConfig { values, ..config(&folder, plugins, limits) };
+        Self::of(folder, config).await
+    }
+
     async fn of(folder: TempDir, config: RuntimeConfig) -> Self {
         let changed = Arc::new(Notify::new());
         let told = Arc::clone(&changed);
@@ -167,6 +181,7 @@ fn config(folder: &TempDir, plugins: BTreeMap<String, PluginSettings>, limits: H
     RuntimeConfig {
         folder: folder.path().to_owned(),
         cache: None,
+        values: None,
         limits,
         plugins,
         life: LifeRules::default(),

@@ -3,23 +3,75 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use easel_core::{Draft, Edit, ErrorKind, ImageFormat, ParamNames, Size, Transformer, Verdict};
-use easel_runtime::{PluginKind, PluginState};
+use easel_core::{Draft, Edit, ErrorKind, ImageFormat, ParamNames, Size, Transformer, Values, Verdict};
+use easel_runtime::{HostLimits, PluginKind, PluginSettings, PluginState};
 use tempfile::TempDir;
 
 use super::{Host, context, install, limits, request};
 
-const MANIFEST: &str =
-    "[plugin]\nid = \"twist\"\nversion = \"0.1.0\"\nkind = \"transformer\"\ncontract = \"0.2\"\n[limits]\nwall_s = 1\n";
+/// The manifest of the hostile transformer, which imports all that one may.
+pub(super) const MANIFEST: &str = r#"
+[plugin]
+id = "twist"
+version = "0.1.0"
+kind = "transformer"
+contract = "0.2"
 
-async fn host() -> (Host, Arc<dyn Transformer>) {
-    let folder = TempDir::new().unwrap();
-    install(folder.path(), "twist", env!("COMPONENT_HOSTILE_TRANSFORMER"), MANIFEST);
-    let mut limits = limits();
-    limits.cpu = Duration::from_millis(200);
-    let host = Host::start(folder, [].into(), limits).await;
-    let transformer = host.runtime.transformers().remove(0);
-    (host, transformer)
+[network]
+origins = ["operator"]
+
+[limits]
+wall_s = 1
+
+[config]
+check = ""
+
+[needs]
+"#;
+
+/// The same with these needs, and a store unless they say otherwise.
+pub(super) fn manifest(needs: &str) -> String {
+    let store = if needs.contains("store") { "" } else { "store = true\n" };
+    format!("{MANIFEST}{store}{needs}\n")
+}
+
+/// A runtime with the hostile transformer.
+pub(super) struct Twist {
+    pub(super) host: Host,
+}
+
+impl Twist {
+    pub(super) async fn with(manifest: &str) -> Self {
+        Self::set(manifest, PluginSettings::default()).await
+    }
+
+    pub(super) async fn set(manifest: &str, settings: PluginSettings) -> Self {
+        Self::start(manifest, settings, limits(), None).await
+    }
+
+    pub(super) async fn start(
+        manifest: &str,
+        settings: PluginSettings,
+        limits: HostLimits,
+        values: Option<Arc<dyn Values>>,
+    ) -> Self {
+        let folder = TempDir::new().unwrap();
+        install(folder.path(), "twist", env!("COMPONENT_HOSTILE_TRANSFORMER"), manifest);
+        let limits = HostLimits { cpu: Duration::from_millis(200), ..limits };
+        let host = Host::keeping(folder, [("twist".to_owned(), settings)].into(), limits, values).await;
+        Self { host }
+    }
+
+    pub(super) fn transformer(&self) -> Arc<dyn Transformer> {
+        let status = || format!("no transformer serves: {:#?}", self.host.runtime.status());
+        self.host.runtime.transformers().into_iter().next().unwrap_or_else(|| panic!("{}", status()))
+    }
+}
+
+async fn host() -> (Twist, Arc<dyn Transformer>) {
+    let twist = Twist::with(&manifest("")).await;
+    let transformer = twist.transformer();
+    (twist, transformer)
 }
 
 #[tokio::test]
@@ -31,6 +83,7 @@ async fn changes_and_notes_come_through_and_the_last_change_wins() {
     let edited = request(Draft::new("change")).edit(edits).unwrap();
     assert_eq!((edited.prompt.as_str(), edited.count), ("changed", 2));
     assert_eq!((edited.size, edited.format), (Size::new(64, 32), Some(ImageFormat::Webp)));
+    assert_eq!(edited.compression, Some(7));
     assert_eq!(edited.options["style"].json, "\"vivid\"");
     assert_eq!(notes[0].param.as_deref(), Some(ParamNames::OURS.negative_prompt));
 }
@@ -77,21 +130,17 @@ async fn picture_that_it_answers_with_is_looked_at() {
 }
 
 #[tokio::test]
-async fn transformer_gets_no_network() {
+async fn plugin_is_only_what_its_manifest_says() {
     let folder = TempDir::new().unwrap();
-    let manifest = super::MANIFEST.replace("\"adapter\"", "\"transformer\"");
-    install(folder.path(), "hostile", env!("COMPONENT_HOSTILE_GUEST"), &manifest);
-    install(
-        folder.path(),
-        "twist",
-        env!("COMPONENT_HOSTILE_TRANSFORMER"),
-        &MANIFEST.replace("\"transformer\"", "\"adapter\""),
-    );
+    let as_transformer = super::MANIFEST.replace("\"adapter\"", "\"transformer\"");
+    install(folder.path(), "hostile", env!("COMPONENT_HOSTILE_GUEST"), &as_transformer);
+    let as_adapter = manifest("").replace("\"transformer\"", "\"adapter\"");
+    install(folder.path(), "twist", env!("COMPONENT_HOSTILE_TRANSFORMER"), &as_adapter);
     let host = Host::start(folder, [].into(), limits()).await;
     let status = host.status("hostile");
-    let reason = status.reason.unwrap();
     assert_eq!((status.state, status.kind), (PluginState::Failed, Some(PluginKind::Transformer)));
-    assert!(reason.contains("which plugins of kind \"transformer\" do not get"), "{reason}");
+    let reason = status.reason.unwrap();
+    assert!(reason.contains("does not export easel:plugin/transform@"), "{reason}");
     let reason = host.status("twist").reason.unwrap();
     assert!(reason.contains("which plugins of kind \"adapter\" do not get"), "{reason}");
 }

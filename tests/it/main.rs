@@ -36,3 +36,4 @@ mod reloads;
 mod security;
 mod start;
 mod store;
+mod transformers;

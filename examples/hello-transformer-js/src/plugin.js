@@ -4,6 +4,9 @@ import { config } from 'easel:plugin/host@0.2.0';
 
 // The interface `transform` of the world `transformer`.
 export const transform = {
+  /** Called when the plugin is loaded: throws what is wrong with the config. */
+  check() {},
+
   /** Decides about a request. Edits count only with the verdict `next`. */
   onRequest(context, request, edits) {
     const { word } = JSON.parse(config());

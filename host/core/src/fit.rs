@@ -4,8 +4,8 @@
 use std::fmt::Display;
 
 use crate::{
-    Control, Determinism, Edit, Error, ErrorKind, GenerationRequest, ImageFormat, ModelInfo, Note, NoteKind, Numbers,
-    OnUnknown, Result,
+    Control, Determinism, Edit, Error, ErrorKind, GenerationRequest, ImageFormat, InputRole, ModelInfo, Note, NoteKind,
+    Numbers, OnUnknown, Result, input,
 };
 
 /// A request that the model can do as it stands, and what was changed to make it so.
@@ -37,6 +37,7 @@ impl ModelInfo {
             );
             return Err(Error::invalid(names.count, message));
         }
+        fit.inputs(request)?;
         fit.size(request)?;
         fit.number(names.steps, request.steps, &self.steps, Edit::Steps)?;
         fit.number(names.guidance, request.guidance, &self.guidance, Edit::Guidance)?;
@@ -72,9 +73,30 @@ struct Fit<'a> {
 }
 
 impl Fit<'_> {
+    fn inputs(&self, request: &GenerationRequest) -> Result<()> {
+        let most = self.model.inputs;
+        for (role, most) in [(InputRole::Image, most.images), (InputRole::Reference, most.references)] {
+            let brought = input::count(&request.inputs, role);
+            let param = role.param(request.names());
+            if brought > 0 && most == 0 {
+                return Err(self.refusal(param));
+            }
+            if brought > most as usize {
+                let message = format!("model {} takes at most {most} as {param}, not {brought}", self.model.id);
+                return Err(Error::invalid(param, message));
+            }
+        }
+        Ok(())
+    }
+
     fn size(&mut self, request: &GenerationRequest) -> Result<()> {
         match request.size {
-            None => self.edits.push(Edit::Size(self.model.sizes.default_size())),
+            None => {
+                // A picture that is edited stays as large as it is, where that is possible.
+                let edited = input::first(&request.inputs, InputRole::Image).map(|image| image.size);
+                let edited = edited.filter(|size| self.model.sizes.allows(*size));
+                self.edits.push(Edit::Size(edited.or(self.model.sizes.default_size())));
+            }
             Some(size) if self.model.sizes.allows(size) => {}
             Some(size) => {
                 let name = request.names().size;

@@ -109,6 +109,15 @@ pub struct Money {
     pub currency: String,
 }
 
+impl Money {
+    /// The sum; unknown where the currencies differ or it cannot be counted.
+    pub fn plus(&self, more: &Self) -> Option<Self> {
+        let is_same = self.currency == more.currency;
+        let micros = self.micros.checked_add(more.micros).filter(|_| is_same)?;
+        Some(Self { micros, currency: self.currency.clone() })
+    }
+}
+
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:06} {}", self.micros / 1_000_000, self.micros % 1_000_000, self.currency)

@@ -5,17 +5,19 @@
 //! [`pipeline`] first: everything else is reached from it.
 //!
 //! This crate knows no HTTP, JSON, WebAssembly, tensors or SQL. The crates that do implement its seams: [`Backend`]
-//! (engine, plugins), [`Transformer`] (plugins) and [`Keeper`] (store).
+//! (engine, plugins), [`Transformer`] (plugins), [`Keeper`] and [`Values`] (store).
 
 pub mod pipeline;
 
 mod admission;
 mod backend;
 mod context;
+mod edit;
 mod error;
 mod fit;
 mod generation;
 mod image;
+mod input;
 mod keeper;
 mod model;
 mod policy;
@@ -26,6 +28,7 @@ mod secret;
 mod snapshot;
 mod trace;
 mod transformer;
+mod values;
 
 #[cfg(test)]
 mod tests;
@@ -33,21 +36,24 @@ mod tests;
 pub use admission::{Admission, Lane, Permit};
 pub use backend::{Backend, Job, Readiness};
 pub use context::{Context, RequestId};
+pub use edit::Edit;
 pub use error::{Error, ErrorKind, Result};
 pub use fit::Fitted;
 pub use generation::{Generation, Made, Money, Note, NoteKind, Output, Timings, Usage};
 pub use image::{Image, ImageFormat, Size};
+pub use input::{Input, InputRole, MAX_INPUT_BYTES, MAX_INPUTS};
 pub use keeper::{Delivery, Keeper, Kept};
-pub use model::{Control, Determinism, ModelInfo, ModelOption, Numbers, SizeRule, Task};
+pub use model::{Control, Determinism, ModelInfo, ModelInputs, ModelOption, Numbers, SizeRule, Task};
 pub use pipeline::Pipeline;
 pub use policy::{Allowance, Principal};
 pub use progress::{Event, Progress, ProgressReader};
 pub use request::{
-    Draft, Edit, GenerationRequest, MAX_COUNT, MAX_GUIDANCE, MAX_OPTIONS, MAX_PROMPT_CHARS, MAX_SEED, MAX_STEPS,
-    OnUnknown, OptionValue, ParamNames,
+    Draft, GenerationRequest, MAX_COUNT, MAX_GUIDANCE, MAX_OPTIONS, MAX_PROMPT_CHARS, MAX_SEED, MAX_STEPS, OnUnknown,
+    OptionValue, ParamNames,
 };
 pub use route::Route;
 pub use secret::Secret;
 pub use snapshot::{OnFailure, Snapshot, Stage, UnknownModel, World};
 pub use trace::TraceParent;
-pub use transformer::{Transformer, Verdict};
+pub use transformer::{Review, Transformer, Verdict};
+pub use values::{Fits, ValueQuota, Values};

@@ -1,5 +1,7 @@
 //! What a model declares about itself: what it can do, in which sizes and ranges, and how it treats what it cannot.
 
+use std::str::FromStr;
+
 use crate::{ImageFormat, Money, Size};
 
 /// A kind of work.
@@ -7,14 +9,31 @@ use crate::{ImageFormat, Money, Size};
 pub enum Task {
     /// A picture from a prompt.
     TextToImage,
+    /// A picture from a prompt and other pictures.
+    ImageToImage,
+    /// A picture of which the part under a mask is painted anew.
+    Inpainting,
 }
 
 impl Task {
+    /// Every kind, in the order in which lists of them are written.
+    pub const ALL: [Self; 3] = [Self::TextToImage, Self::ImageToImage, Self::Inpainting];
+
     /// The name in lists and declarations.
     pub fn name(self) -> &'static str {
         match self {
             Self::TextToImage => "text-to-image",
+            Self::ImageToImage => "image-to-image",
+            Self::Inpainting => "inpainting",
         }
+    }
+}
+
+impl FromStr for Task {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|task| task.name() == text).ok_or(())
     }
 }
 
@@ -29,6 +48,8 @@ pub struct ModelInfo {
     pub family: String,
     /// What it can do.
     pub tasks: Vec<Task>,
+    /// The pictures that it takes.
+    pub inputs: ModelInputs,
     /// The sizes it makes.
     pub sizes: SizeRule,
     /// The most pictures it makes in one request.
@@ -59,6 +80,15 @@ impl ModelInfo {
         let price = self.price.as_ref()?;
         Some(Money { micros: price.micros.saturating_mul(count.into()), currency: price.currency.clone() })
     }
+}
+
+/// The pictures that a model takes in one request. A mask goes with the task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ModelInputs {
+    /// The most images to edit.
+    pub images: u32,
+    /// The most references.
+    pub references: u32,
 }
 
 /// How a model treats one parameter.

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use crate::{
     Admission, Backend, Context, Delivery, Error, ErrorKind, Fitted, Generation, GenerationRequest, Job, Keeper, Made,
-    Note, NoteKind, OnFailure, Output, Readiness, Result, Route, Snapshot, Stage, Timings, Verdict, World,
+    Note, NoteKind, OnFailure, Output, Readiness, Result, Review, Route, Snapshot, Stage, Timings, Verdict, World,
 };
 
 /// What the walk needs of the house.
@@ -116,8 +116,7 @@ impl Pipeline {
         finish: Finish,
     ) -> Result<Generation> {
         let Finish { route, output, mut notes, begun, prepared } = finish;
-        notes.extend(output.notes);
-        let images = after(context, snapshot, &request, output.images, &mut notes).await?;
+        let Output { images, cost, usage, .. } = after(context, snapshot, &request, output, &mut notes).await?;
         let generated = Instant::now();
         let mut generation = Generation {
             images,
@@ -126,8 +125,8 @@ impl Pipeline {
             model: route.model,
             reason: route.reason,
             notes,
-            cost: output.cost,
-            usage: output.usage,
+            cost,
+            usage,
             timings: Timings::default(),
         };
         match (self.keeper.keep(context, &request, &generation).await, request.delivery) {
@@ -175,7 +174,7 @@ async fn before(
     for stage in &snapshot.stages {
         let id = stage.transformer.id();
         let verdict = within(stage, stage.transformer.before(context, &request)).await;
-        match verdict.and_then(|verdict| edited(id, &request, verdict)) {
+        match verdict.and_then(|verdict| edited(context, id, &request, verdict)) {
             Ok(Edited::Next { request: next, notes: told }) => {
                 request = next;
                 notes.extend(told);
@@ -194,12 +193,15 @@ enum Edited {
     Reject(Error),
 }
 
-fn edited(id: &str, request: &GenerationRequest, verdict: Verdict) -> Result<Edited> {
+fn edited(context: &Context, id: &str, request: &GenerationRequest, verdict: Verdict) -> Result<Edited> {
     match verdict {
         Verdict::Next { edits, notes } if edits.is_empty() => Ok(Edited::Next { request: request.clone(), notes }),
         Verdict::Next { edits, notes } => {
-            let targets: Vec<_> = edits.iter().map(crate::Edit::target).collect();
-            tracing::debug!(plugin = id, edits = targets.join(","), "transformer edited the request");
+            if tracing::enabled!(tracing::Level::DEBUG) {
+                let diff: Vec<_> = edits.iter().map(|edit| edit.diff(request)).collect();
+                let (request_id, edits) = (&context.id, diff.join("; "));
+                tracing::debug!(%request_id, plugin = id, edits, "transformer edits the request");
+            }
             let request = request.edit(edits).map_err(|error| {
                 let message = format!("transformer {id} made the request invalid: {}", error.message());
                 Error::new(ErrorKind::PluginFault, message).with_source(error)
@@ -218,17 +220,38 @@ async fn after(
     context: &Context,
     snapshot: &Snapshot,
     request: &GenerationRequest,
-    mut images: Vec<Made>,
+    mut output: Output,
     notes: &mut Vec<Note>,
-) -> Result<Vec<Made>> {
+) -> Result<Output> {
+    notes.append(&mut output.notes);
     for stage in &snapshot.stages {
-        let next = within(stage, stage.transformer.after(context, request, images.clone())).await;
-        match next.and_then(|next| check_images(stage.transformer.id(), request, &next).map(|()| next)) {
-            Ok(next) => images = next,
+        let id = stage.transformer.id();
+        let review = within(stage, stage.transformer.after(context, request, &output.images)).await;
+        match review.and_then(|review| reviewed(id, request, review)) {
+            Ok(Review::Pass) => {}
+            Ok(Review::Replace(next)) => {
+                notes.extend(next.notes);
+                output.images = next.images;
+                output.usage.extend(next.usage);
+                // Where one of both is not known, the sum is not.
+                output.cost = match (output.cost, next.cost) {
+                    (Some(before), Some(more)) => before.plus(&more),
+                    (before, None) => before,
+                    (None, Some(_)) => None,
+                };
+            }
+            Ok(Review::Reject(error)) => return Err(error),
             Err(error) => go_on_without(context, stage, error, notes)?,
         }
     }
-    Ok(images)
+    Ok(output)
+}
+
+fn reviewed(id: &str, request: &GenerationRequest, review: Review) -> Result<Review> {
+    if let Review::Replace(output) = &review {
+        check_images(id, request, &output.images)?;
+    }
+    Ok(review)
 }
 
 async fn within<T>(stage: &Stage, call: impl Future<Output = Result<T>>) -> Result<T> {

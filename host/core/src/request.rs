@@ -2,10 +2,9 @@
 //! holding one means it is well-formed. Whether a caller may ask it is [`policy`](crate::Allowance)'s question, whether
 //! a model can do it is [`ModelInfo::fit`](crate::ModelInfo::fit)'s.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::{Delivery, Error, ImageFormat, Result, Size, Task};
+use crate::{Delivery, Edit, Error, ImageFormat, Input, Result, Size, Task, input};
 
 /// The longest prompt, in characters.
 pub const MAX_PROMPT_CHARS: usize = 32_000;
@@ -49,6 +48,9 @@ pub struct Draft {
     pub format: Option<ImageFormat>,
     /// The quality of a lossy format, 0 to 100.
     pub compression: Option<u8>,
+    /// The pictures that it brings: those that the task works on, and references; at most [`MAX_INPUTS`](crate::MAX_INPUTS)
+    /// with [`MAX_INPUT_BYTES`](crate::MAX_INPUT_BYTES) together.
+    pub inputs: Vec<Input>,
     /// Whatever only the backend understands, by name.
     pub options: BTreeMap<String, OptionValue>,
     /// How the caller gets the pictures.
@@ -72,6 +74,7 @@ impl Draft {
             sampler: None,
             format: None,
             compression: None,
+            inputs: Vec::new(),
             options: BTreeMap::new(),
             delivery: Delivery::Inline,
         }
@@ -105,6 +108,7 @@ impl Draft {
         if let Some(compression) = self.compression {
             check_range(names.compression, u64::from(compression), 0, 100)?;
         }
+        input::check(self.task, &self.inputs, names)?;
         if self.options.len() > MAX_OPTIONS {
             let message = format!("at most {MAX_OPTIONS} options, not {}", self.options.len());
             return Err(Error::invalid(names.options, message));
@@ -163,73 +167,6 @@ impl GenerationRequest {
     }
 }
 
-/// One change of a request.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Edit {
-    /// Replaces the prompt.
-    Prompt(String),
-    /// Replaces or removes the negative prompt.
-    NegativePrompt(Option<String>),
-    /// Replaces or removes the model.
-    Model(Option<String>),
-    /// Replaces the number of pictures.
-    Count(u32),
-    /// Replaces or removes the size.
-    Size(Option<Size>),
-    /// Replaces or removes the seed.
-    Seed(Option<u64>),
-    /// Replaces or removes the number of steps.
-    Steps(Option<u32>),
-    /// Replaces or removes the guidance scale.
-    Guidance(Option<f64>),
-    /// Replaces or removes the sampler.
-    Sampler(Option<String>),
-    /// Replaces or removes the file format.
-    Format(Option<ImageFormat>),
-    /// Replaces or removes the quality of a lossy format.
-    Compression(Option<u8>),
-    /// Sets or removes one option.
-    Option(String, Option<OptionValue>),
-}
-
-impl Edit {
-    /// The parameter that it changes, in our word: for logs, which never hold its value.
-    pub fn target(&self) -> Cow<'static, str> {
-        match self {
-            Self::Prompt(_) => "prompt".into(),
-            Self::NegativePrompt(_) => "negative_prompt".into(),
-            Self::Model(_) => "model".into(),
-            Self::Count(_) => "count".into(),
-            Self::Size(_) => "size".into(),
-            Self::Seed(_) => "seed".into(),
-            Self::Steps(_) => "steps".into(),
-            Self::Guidance(_) => "guidance".into(),
-            Self::Sampler(_) => "sampler".into(),
-            Self::Format(_) => "format".into(),
-            Self::Compression(_) => "compression".into(),
-            Self::Option(name, _) => format!("options.{name}").into(),
-        }
-    }
-
-    fn apply(self, draft: &mut Draft) {
-        match self {
-            Self::Prompt(prompt) => draft.prompt = prompt,
-            Self::NegativePrompt(prompt) => draft.negative_prompt = prompt,
-            Self::Model(model) => draft.model = model,
-            Self::Count(count) => draft.count = count,
-            Self::Size(size) => draft.size = size,
-            Self::Seed(seed) => draft.seed = seed,
-            Self::Steps(steps) => draft.steps = steps,
-            Self::Guidance(guidance) => draft.guidance = guidance,
-            Self::Sampler(sampler) => draft.sampler = sampler,
-            Self::Format(format) => draft.format = format,
-            Self::Compression(compression) => draft.compression = compression,
-            Self::Option(name, Some(value)) => drop(draft.options.insert(name, value)),
-            Self::Option(name, None) => drop(draft.options.remove(&name)),
-        }
-    }
-}
-
 /// A value that travels through the host unread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OptionValue {
@@ -264,6 +201,9 @@ pub struct ParamNames {
     pub sampler: &'static str,
     pub format: &'static str,
     pub compression: &'static str,
+    pub image: &'static str,
+    pub mask: &'static str,
+    pub reference: &'static str,
     pub options: &'static str,
 }
 
@@ -282,6 +222,9 @@ impl ParamNames {
         sampler: "sampler",
         format: "format",
         compression: "compression",
+        image: "image",
+        mask: "mask",
+        reference: "reference",
         options: "options",
     };
 }

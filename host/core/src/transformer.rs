@@ -19,11 +19,22 @@ pub trait Transformer: Send + Sync {
     /// Looks at the finished images; they pass unchanged unless a transformer says otherwise.
     ///
     /// # Errors
-    /// A failure of the transformer itself.
-    async fn after(&self, context: &Context, request: &GenerationRequest, images: Vec<Made>) -> Result<Vec<Made>> {
-        let _ = (context, request);
-        Ok(images)
+    /// A failure of the transformer itself; a refusal is [`Review::Reject`].
+    async fn after(&self, context: &Context, request: &GenerationRequest, images: &[Made]) -> Result<Review> {
+        let _ = (context, request, images);
+        Ok(Review::Pass)
     }
+}
+
+/// What a transformer decides about finished images.
+#[derive(Debug)]
+pub enum Review {
+    /// They go on as they are.
+    Pass,
+    /// These take their place, as many as there were; what they cost is added, their notes are told.
+    Replace(Output),
+    /// The request fails with this, also where it goes on without a transformer that fails.
+    Reject(Error),
 }
 
 /// What a transformer decides about a request.

@@ -7,7 +7,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use easel_core::{Control, Determinism, ImageFormat, ModelInfo, ModelOption, Numbers, Size, SizeRule, Task};
+use easel_core::{
+    Control, Determinism, ImageFormat, ModelInfo, ModelInputs, ModelOption, Numbers, Size, SizeRule, Task,
+};
 use serde::Deserialize;
 
 use crate::checkpoint::Files;
@@ -116,6 +118,7 @@ impl Entry {
             name: extras.name.unwrap_or_else(|| id.to_owned()),
             family: family.name.to_owned(),
             tasks: vec![Task::TextToImage],
+            inputs: ModelInputs::default(),
             sizes: sizes(&facts, extras.fixed_size),
             max_count: MAX_COUNT,
             formats: ImageFormat::ALL.to_vec(),

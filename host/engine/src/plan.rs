@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use easel_core::{Control, Error, GenerationRequest, ImageFormat, Note, NoteKind, Numbers};
+use easel_core::{Control, Error, ErrorKind, GenerationRequest, ImageFormat, Note, NoteKind, Numbers, Task};
 use serde_json::{Value, json};
 
 use crate::error;
@@ -31,6 +31,10 @@ pub(crate) struct Plan {
 /// `InvalidRequest` for a sampler, schedule or option that is not possible, in the caller's words.
 pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u64) -> Result<Plan, Error> {
     let names = request.names();
+    if request.task != Task::TextToImage || !request.inputs.is_empty() {
+        let message = format!("the engine makes pictures from prompts only; it does not do {}", request.task.name());
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
     let mut notes = Vec::new();
     let options = Options::read(request)?;
     let choice = sampler::choose(&entry.facts.noise, request.sampler.as_deref(), options.schedule.as_deref())

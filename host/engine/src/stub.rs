@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use easel_core::{
-    Backend, Context, Control, Determinism, Error, ErrorKind, Event, Image, ImageFormat, Job, Made, ModelInfo, Numbers,
-    Output, Readiness, Result, Size, SizeRule, Task,
+    Backend, Context, Control, Determinism, Error, ErrorKind, Event, Image, ImageFormat, Job, Made, ModelInfo,
+    ModelInputs, Numbers, Output, Readiness, Result, Size, SizeRule, Task,
 };
 
 use crate::pixels::Pixels;
@@ -48,6 +48,7 @@ impl StubBackend {
             name: "Stub: a chequered field instead of a picture".to_owned(),
             family: "stub".to_owned(),
             tasks: vec![Task::TextToImage],
+            inputs: ModelInputs::default(),
             sizes,
             max_count: easel_core::MAX_COUNT,
             formats: ImageFormat::ALL.to_vec(),

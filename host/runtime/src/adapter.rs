@@ -60,7 +60,7 @@ impl Backend for Adapter {
         let called = call_context(context, self.0.limits.wall);
         let mut polling = Polling::new(&self.0, context, &request, &permit);
         let progress = polling.progress();
-        let request = ImageRequest { request, model: Some(model.id.clone()) };
+        let request = ImageRequest { request, model: Some(model.id.clone()), needs: self.0.compiled.manifest.needs };
         let compiled = Arc::clone(&self.0.compiled);
         let call = self.0.call(
             Surroundings::of(context, Some(permit.clone())).charging(&polling.spent),
@@ -96,15 +96,16 @@ impl Backend for Adapter {
     }
 }
 
-struct Asked {
-    size: Option<Size>,
-    format: Option<easel_core::ImageFormat>,
-    quality: Option<u8>,
-    names: &'static ParamNames,
+/// What a request asked of its pictures.
+pub(crate) struct Asked {
+    pub(crate) size: Option<Size>,
+    pub(crate) format: Option<easel_core::ImageFormat>,
+    pub(crate) quality: Option<u8>,
+    pub(crate) names: &'static ParamNames,
 }
 
 /// What the plugin made, in the words of core: every picture is read, and brought into the format that was asked for.
-fn output(plugin: &str, result: ImageResult, asked: &Asked) -> Result<Output> {
+pub(crate) fn output(plugin: &str, result: ImageResult, asked: &Asked) -> Result<Output> {
     if result.pending.is_some() {
         return Err(fault(plugin, "left its answer pending where nobody polls"));
     }
@@ -140,11 +141,6 @@ pub(crate) fn notes(notes: Vec<(Option<String>, String)>, names: &'static ParamN
         None => Note::general(NoteKind::Adjusted, message),
     };
     notes.into_iter().map(note).collect()
-}
-
-/// A transformer's own pictures, taken as they are.
-pub(crate) fn answered(plugin: &str, result: ImageResult, names: &'static ParamNames) -> Result<Output> {
-    output(plugin, result, &Asked { size: None, format: None, quality: None, names })
 }
 
 impl Plugin {

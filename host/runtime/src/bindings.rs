@@ -16,16 +16,21 @@ wasmtime::component::bindgen!({
             import easel:plugin/images@0.2.0;
             import easel:plugin/fetch@0.2.0;
             import easel:plugin/request-edit@0.2.0;
+            import easel:plugin/store@0.2.0;
             export easel:plugin/backend@0.2.0;
             export easel:plugin/transform@0.2.0;
             export easel:plugin/jobs@0.2.0;
             export easel:plugin/catalogue@0.2.0;
             export easel:plugin/health@0.2.0;
+            export easel:plugin/transform-result@0.2.0;
         }
     ",
     imports: {
         "easel:plugin/fetch": async | trappable,
         "easel:plugin/pixels": async | trappable,
+        "easel:plugin/request-edit.[method]edits.add-input": async | trappable,
+        "easel:plugin/request-edit.[method]edits.replace-input": async | trappable,
+        "easel:plugin/store": async | trappable,
         default: trappable,
     },
     exports: { default: async },

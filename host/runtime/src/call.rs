@@ -20,7 +20,7 @@ use crate::bindings::easel::plugin::types::CallContext;
 use crate::budget::{CpuBudget, Metered, Spent};
 use crate::door::Visits;
 use crate::fault::{Breach, of_trap};
-use crate::host::{BlobQuota, PixelWork};
+use crate::host::{BlobQuota, PixelWork, StoreAccess};
 use crate::lanes::{joined, stopping};
 use crate::log::CallLog;
 use crate::plugin::Plugin;
@@ -236,6 +236,7 @@ impl Plugin {
             account,
             vitals: Arc::clone(&self.vitals),
             blobs: BlobQuota::new(self.limits.blob_bytes),
+            store: StoreAccess::new(self.shared.values.clone().filter(|_| asker == Asker::Request), &self.limits),
             pixels: PixelWork::new(
                 self.limits.picture_pixels,
                 self.limits.pixel_work,

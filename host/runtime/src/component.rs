@@ -11,30 +11,14 @@ use wasmtime_wasi::random::WasiRandom;
 
 use crate::PluginKind;
 use crate::abilities::Abilities;
-use crate::bindings::easel::plugin::{blobs, fetch, host, images, pixels, request_edit, types};
-use crate::bindings::exports::easel::plugin::{backend, transform};
+use crate::bindings::easel::plugin::{blobs, host, images, pixels, types};
+use crate::bindings::exports::easel::plugin::{backend, transform, transform_result};
 use crate::contract::{self, CONTRACT};
+use crate::imports::{Imports, STUBBED};
 use crate::manifest::SECTION;
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::workbench;
-
-/// Linked, but every function ends the call: the standard libraries of most languages import them unasked.
-const STUBBED: [&str; 2] = ["wasi:filesystem/", "wasi:sockets/"];
-
-/// What both kinds may import.
-const SHARED: [&str; 10] = [
-    "easel:plugin/types@",
-    "easel:plugin/host@",
-    "easel:plugin/blobs@",
-    "easel:plugin/pixels@",
-    "easel:plugin/images@",
-    "wasi:io/",
-    "wasi:clocks/monotonic-clock@",
-    "wasi:clocks/wall-clock@",
-    "wasi:random/",
-    "wasi:cli/",
-];
 
 /// What a file is, as far as its outermost bytes tell.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,7 +64,14 @@ pub(crate) struct Linked {
 /// How the calls into a plugin are found.
 pub(crate) enum Exports {
     Adapter(backend::GuestIndices),
-    Transformer(transform::GuestIndices),
+    Transformer(TransformerExports),
+}
+
+/// What a transformer exports.
+pub(crate) struct TransformerExports {
+    pub(crate) request: transform::GuestIndices,
+    /// Where it looks at results too.
+    pub(crate) result: Option<transform_result::GuestIndices>,
 }
 
 impl Exports {
@@ -91,9 +82,9 @@ impl Exports {
         }
     }
 
-    pub(crate) fn transformer(&self) -> wasmtime::Result<&transform::GuestIndices> {
+    pub(crate) fn transformer(&self) -> wasmtime::Result<&TransformerExports> {
         match self {
-            Self::Transformer(indices) => Ok(indices),
+            Self::Transformer(exports) => Ok(exports),
             Self::Adapter(_) => Err(wasmtime::format_err!("an adapter was called as a transformer")),
         }
     }
@@ -101,8 +92,8 @@ impl Exports {
 
 /// The functions of the host for each kind of plugin.
 pub(crate) struct Linkers {
-    adapter: Linker<State>,
-    transformer: Linker<State>,
+    /// What every plugin gets.
+    shared: Linker<State>,
 }
 
 impl Linkers {
@@ -114,31 +105,23 @@ impl Linkers {
         blobs::add_to_linker::<State, HasSelf<State>>(&mut shared, |state| state)?;
         pixels::add_to_linker::<State, HasSelf<State>>(&mut shared, |state| state)?;
         images::add_to_linker::<State, HasSelf<State>>(&mut shared, |state| state)?;
-        let mut adapter = shared.clone();
-        fetch::add_to_linker::<State, HasSelf<State>>(&mut adapter, |state| state)?;
-        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut adapter)?;
-        let mut transformer = shared;
-        request_edit::add_to_linker::<State, HasSelf<State>>(&mut transformer, |state| state)?;
-        Ok(Self { adapter, transformer })
+        Ok(Self { shared })
     }
 
     /// The same with waiting that can be played, for an author's workbench.
     pub(crate) fn with_played_time(mut self) -> wasmtime::Result<Self> {
-        workbench::time::link(&mut self.adapter)?;
-        workbench::time::link(&mut self.transformer)?;
+        workbench::time::link(&mut self.shared)?;
         Ok(self)
     }
 
     /// Checks and links a component.
-    pub(crate) fn link(&self, component: &Component, kind: PluginKind) -> Result<Linked, Refusal> {
+    pub(crate) fn link(&self, component: &Component, imports: Imports) -> Result<Linked, Refusal> {
         let broken = |what: &str, error: &wasmtime::Error| Refusal::new(format!("{what}: {}", error.root_cause()));
         let engine = component.engine();
         check_version(engine, component)?;
-        check_imports(engine, component, kind)?;
-        let mut linker = match kind {
-            PluginKind::Adapter => self.adapter.clone(),
-            PluginKind::Transformer => self.transformer.clone(),
-        };
+        check_imports(engine, component, imports)?;
+        let mut linker = self.shared.clone();
+        imports.link(&mut linker).map_err(|error| broken("it cannot be linked", &error))?;
         stub(engine, &mut linker, component).map_err(|error| broken("it cannot be linked", &error))?;
         let pre = linker.instantiate_pre(component).map_err(|error| {
             broken(&format!("it wants what contract {CONTRACT} does not have"), &error)
@@ -147,14 +130,15 @@ impl Linkers {
         let missing = |interface: &str| {
             Refusal::new(format!(
                 "it is of kind {:?} and does not export easel:plugin/{interface}@{CONTRACT}",
-                kind.name()
+                imports.kind.name()
             ))
         };
-        let exports = match kind {
+        let exports = match imports.kind {
             PluginKind::Adapter => Exports::Adapter(backend::GuestIndices::new(&pre).map_err(|_| missing("backend"))?),
-            PluginKind::Transformer => {
-                Exports::Transformer(transform::GuestIndices::new(&pre).map_err(|_| missing("transform"))?)
-            }
+            PluginKind::Transformer => Exports::Transformer(TransformerExports {
+                request: transform::GuestIndices::new(&pre).map_err(|_| missing("transform"))?,
+                result: transform_result::GuestIndices::new(&pre).ok(),
+            }),
         };
         let abilities = Abilities::of(engine, component, &pre)?;
         Ok(Linked { pre, exports, abilities })
@@ -183,21 +167,10 @@ fn check_version(engine: &Engine, component: &Component) -> Result<(), Refusal> 
     names.filter_map(contract::version_of).try_for_each(contract::check)
 }
 
-/// Refuses what a plugin of this kind has no business with, naming it.
-fn check_imports(engine: &Engine, component: &Component, kind: PluginKind) -> Result<(), Refusal> {
-    let fault = component.component_type().imports(engine).find_map(|(name, _)| import_fault(name, kind));
-    fault.map_or(Ok(()), Err)
-}
-
-/// Why a plugin of this kind does not get an import.
-pub(crate) fn import_fault(name: &str, kind: PluginKind) -> Option<Refusal> {
-    let own: &[&str] = match kind {
-        PluginKind::Adapter => &["easel:plugin/fetch@", "wasi:http/types@", "wasi:http/outgoing-handler@"],
-        PluginKind::Transformer => &["easel:plugin/request-edit@"],
-    };
-    let is_known = SHARED.iter().chain(own).chain(&STUBBED).any(|known| name.starts_with(known));
-    let what = || format!("it imports {name}, which plugins of kind {:?} do not get", kind.name());
-    (!is_known).then(|| Refusal::new(what()))
+/// Refuses what a plugin does not get, naming it.
+fn check_imports(engine: &Engine, component: &Component, imports: Imports) -> Result<(), Refusal> {
+    let component = component.component_type();
+    component.imports(engine).try_for_each(|(name, _)| imports.check(name))
 }
 
 /// Defines what is linked but not available. A resource is defined only where it is first met: elsewhere it is the same

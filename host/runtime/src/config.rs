@@ -4,15 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use easel_core::Secret;
+use easel_core::Values;
 use serde_json::{Map, Value};
 
 use crate::{LifeRules, NetworkGrant};
 
 /// How the runtime is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RuntimeConfig {
     /// The folder that is watched for plugins; made when it is missing.
     pub folder: PathBuf,
@@ -21,6 +23,8 @@ pub struct RuntimeConfig {
     pub cache: Option<PathBuf>,
     /// The host's own limits.
     pub limits: HostLimits,
+    /// Where plugins keep their own values; without it there is nothing kept.
+    pub values: Option<Arc<dyn Values>>,
     /// What the operator says about single plugins, by id. A plugin that is not named runs with its defaults and
     /// without network.
     pub plugins: BTreeMap<String, PluginSettings>,
@@ -102,6 +106,16 @@ pub struct HostLimits {
     pub pixel_work: u64,
     /// The pictures that are worked on at a time, over all plugins.
     pub pixel_workers: usize,
+    /// The most keys that one plugin keeps.
+    pub store_keys: u64,
+    /// The bytes of all keys and values that one plugin keeps.
+    pub store_bytes: u64,
+    /// The longest key that a plugin keeps.
+    pub store_key_bytes: usize,
+    /// The longest value that a plugin keeps.
+    pub store_value_bytes: usize,
+    /// How often one call may ask its store.
+    pub store_questions: u32,
     /// The log lines of one call, its standard output included.
     pub log_lines: u32,
     /// The longest log line; the rest is cut.
@@ -159,6 +173,11 @@ impl Default for HostLimits {
             picture_pixels: 32 << 20,
             pixel_work: 256 << 20,
             pixel_workers: 2,
+            store_keys: 1024,
+            store_bytes: 1 << 20,
+            store_key_bytes: 256,
+            store_value_bytes: 64 << 10,
+            store_questions: 100,
             log_lines: 256,
             log_line_bytes: 4096,
             requests: 256,

@@ -23,7 +23,11 @@ impl Plugin {
     ) -> Result<Option<Money>> {
         let limit = self.shared.limits.question;
         let (called, names) = (call_context(context, limit), request.names());
-        let request = ImageRequest { request: request.clone(), model: Some(model.id.clone()) };
+        let request = ImageRequest {
+            request: request.clone(),
+            model: Some(model.id.clone()),
+            needs: self.compiled.manifest.needs,
+        };
         let compiled = Arc::clone(&self.compiled);
         let answer = self.call(
             Surroundings::later(context, None, limit),

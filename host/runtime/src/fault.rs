@@ -252,6 +252,9 @@ pub(crate) fn callers_word(names: &'static ParamNames, param: &str) -> Cow<'stat
         "sampler" => names.sampler.into(),
         "format" => names.format.into(),
         "compression" => names.compression.into(),
+        "image" => names.image.into(),
+        "mask" => names.mask.into(),
+        "reference" => names.reference.into(),
         other => match other.strip_prefix("option.") {
             Some(option) => format!("{}.{}", names.options, clean(option, 64)).into(),
             None => clean(other, 64).into(),

@@ -43,6 +43,7 @@ mod vitals;
 mod component;
 mod contract;
 mod engine;
+mod imports;
 mod manifest;
 mod models;
 mod plugin;

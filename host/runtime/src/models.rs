@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use easel_core::{
-    Control, Determinism, ImageFormat, MAX_COUNT, MAX_GUIDANCE, MAX_STEPS, ModelInfo, ModelOption, Money, Numbers,
-    Size, SizeRule, Task,
+    Control, Determinism, ImageFormat, MAX_COUNT, MAX_GUIDANCE, MAX_INPUTS, MAX_STEPS, ModelInfo, ModelInputs,
+    ModelOption, Money, Numbers, Size, SizeRule, Task,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -26,6 +26,8 @@ struct Model {
     name: String,
     family: String,
     tasks: Vec<String>,
+    #[serde(default)]
+    inputs: Option<Inputs>,
     sizes: Sizes,
     max_count: u32,
     formats: Vec<String>,
@@ -44,6 +46,15 @@ struct Model {
     determinism: Repeats,
     #[serde(default)]
     price: Option<Price>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Inputs {
+    #[serde(default)]
+    images: u32,
+    #[serde(default)]
+    references: u32,
 }
 
 #[derive(Deserialize)]
@@ -158,17 +169,19 @@ fn convert(model: Model) -> Result<ModelInfo, String> {
     if !(1..=MAX_COUNT).contains(&model.max_count) {
         return Err(format!("max_count must be from 1 to {MAX_COUNT}, not {}", model.max_count));
     }
-    let task = |name: &String| match name.as_str() {
-        "text-to-image" => Ok(Task::TextToImage),
-        _ => Err(format!("task {name:?} is unknown; there is text-to-image")),
+    let task = |name: &String| {
+        let known = || Task::ALL.map(Task::name).join(", ");
+        name.parse::<Task>().map_err(|()| format!("task {name:?} is unknown; there are {}", known()))
     };
+    let tasks = model.tasks.iter().map(task).collect::<Result<Vec<_>, _>>()?;
     let format =
         |name: &String| name.parse::<ImageFormat>().map_err(|()| format!("format {name:?} is not png, jpeg or webp"));
     Ok(ModelInfo {
         id: model.id,
         name: model.name,
         family: model.family,
-        tasks: model.tasks.iter().map(task).collect::<Result<_, _>>()?,
+        inputs: inputs(model.inputs, &tasks)?,
+        tasks,
         sizes: sizes(model.sizes)?,
         max_count: model.max_count,
         formats: model.formats.iter().map(format).collect::<Result<_, _>>()?,
@@ -188,6 +201,20 @@ fn convert(model: Model) -> Result<ModelInfo, String> {
         },
         price: model.price.map(price).transpose()?,
     })
+}
+
+fn inputs(inputs: Option<Inputs>, tasks: &[Task]) -> Result<ModelInputs, String> {
+    let is_editor = tasks.iter().any(|task| matches!(task, Task::ImageToImage | Task::Inpainting));
+    let Some(Inputs { images, references }) = inputs else {
+        return Ok(ModelInputs { images: u32::from(is_editor), references: 0 });
+    };
+    if is_editor == (images == 0) {
+        return Err("inputs.images must be at least 1 for image-to-image and inpainting, and 0 without them".to_owned());
+    }
+    if images.max(references) as usize > MAX_INPUTS {
+        return Err(format!("inputs.images and inputs.references must be at most {MAX_INPUTS}"));
+    }
+    Ok(ModelInputs { images, references })
 }
 
 fn sizes(sizes: Sizes) -> Result<SizeRule, String> {

@@ -4,7 +4,7 @@
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 
-use easel_core::ModelInfo;
+use easel_core::{ModelInfo, Values};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
@@ -19,6 +19,7 @@ use crate::component::{Linked, Linkers};
 use crate::door::{Credentials, Door, Grant, Network, Vault, Vaults, hidden_headers};
 use crate::engine::Ticker;
 use crate::generations::Generations;
+use crate::imports::Imports;
 use crate::lanes::{Lanes, Pace};
 use crate::life::LifeRules;
 use crate::manifest::Manifest;
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) io: Handle,
     /// One permit for each call that runs; closed when the runtime stops.
     pub(crate) calls: Arc<Semaphore>,
+    /// Where plugins keep their own values, if anywhere.
+    pub(crate) values: Option<Arc<dyn Values>>,
     /// One permit for each picture that is worked on for a plugin.
     pub(crate) pixel_workers: Arc<Semaphore>,
     pub(crate) rules: LifeRules,
@@ -76,7 +79,7 @@ impl Compiled {
         digest: String,
         component: &Component,
     ) -> Result<Self, Refusal> {
-        let linked = shared.linkers.link(component, manifest.kind)?;
+        let linked = shared.linkers.link(component, Imports::of(&manifest))?;
         Ok(Self { manifest, digest, linked })
     }
 }
@@ -112,7 +115,7 @@ pub(crate) struct Plugin {
 }
 
 impl Plugin {
-    /// Gives a component its settings, and asks an adapter for its models.
+    /// Gives a component its settings, and asks an adapter for its models, a transformer whether it takes them.
     pub(crate) async fn new(
         shared: Arc<Shared>,
         compiled: Arc<Compiled>,
@@ -127,12 +130,12 @@ impl Plugin {
         let credentials: Vec<_> = given.names().cloned().collect();
         let not_ready = not_ready(&manifest.id, given.missing());
         let ungranted = grant.ungranted();
-        let door = match manifest.kind {
-            PluginKind::Adapter => {
+        let door = match Imports::of(manifest).network {
+            true => {
                 let door = Door::new((grant, given), limits.clone(), &shared.network, shared.io.clone())?;
                 Some(Arc::new(door.staged(shared.stage.clone())))
             }
-            PluginKind::Transformer => None,
+            false => None,
         };
         let hidden: ForbiddenHeaderFilter = match &door {
             Some(door) => hidden_headers(Arc::clone(door)),
@@ -159,9 +162,12 @@ impl Plugin {
             vitals,
             compiled,
         });
-        if plugin.kind() == PluginKind::Adapter {
-            let models = plugin.ask_models().await?;
-            plugin.models.get_or_init(|| models);
+        match plugin.kind() {
+            PluginKind::Adapter => {
+                let models = plugin.ask_models().await?;
+                plugin.models.get_or_init(|| models);
+            }
+            PluginKind::Transformer => plugin.ask_whether_config_is_right().await?,
         }
         Ok(plugin)
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use easel_core::{Backend, Error, ErrorKind, Result, Transformer};
+use easel_core::{Backend, Error, ErrorKind, Result, Transformer, Values};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -56,15 +56,16 @@ impl Runtime {
     /// `Internal` when the folder cannot be made or the machine cannot run WebAssembly. A plugin that cannot be loaded is
     /// no error: its [`status`](Self::status) says why.
     pub async fn start(config: RuntimeConfig, on_change: impl Fn() + Send + Sync + 'static) -> Result<Self> {
-        let RuntimeConfig { folder, cache, limits, plugins, life, switches } = config;
+        let RuntimeConfig { folder, cache, limits, values, plugins, life, switches } = config;
         fs::create_dir_all(&folder).map_err(|error| {
             let message = format!("the plugins folder {} cannot be made: {error}", folder.display());
             Error::new(ErrorKind::Internal, message).with_source(error)
         })?;
         let guests = LaneThreads::start().map_err(cannot_start)?;
         let cache = cache.and_then(|path| open_cache(&path, &folder, limits.cache_bytes));
+        let kept = Kept { cache, values };
         let (wake, woken) = sync_channel(1);
-        let shared = shared(limits, cache, guests.lanes(), (life, wake.clone()), None)?;
+        let shared = shared(limits, kept, guests.lanes(), (life, wake.clone()), None)?;
         let plugins = shared.vaults.take(plugins);
         let control =
             Control { settings: Mutex::new(plugins), is_stopping: AtomicBool::new(false), orders: Orders::default() };
@@ -185,9 +186,16 @@ pub(crate) fn open_cache(path: &Path, plugins: &Path, most_bytes: u64) -> Option
     }
 }
 
+/// What outlives the process.
+#[derive(Default)]
+pub(crate) struct Kept {
+    pub(crate) cache: Option<Cache>,
+    pub(crate) values: Option<Arc<dyn Values>>,
+}
+
 pub(crate) fn shared(
     limits: crate::HostLimits,
-    cache: Option<Cache>,
+    Kept { cache, values }: Kept,
     lanes: Lanes,
     (rules, wake): (LifeRules, SyncSender<()>),
     stage: Option<Arc<Stage>>,
@@ -208,6 +216,7 @@ pub(crate) fn shared(
         cache,
         limits,
         generations: Generations::default(),
+        values,
         network: Network::new(),
         vaults: Vaults::default(),
         rules,

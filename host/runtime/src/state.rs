@@ -16,7 +16,7 @@ use crate::account::{Account, Trail};
 use crate::budget::{CpuBudget, MemoryLimiter, Pool};
 use crate::door::{Door, Hooks, Visits};
 use crate::fault::Breach;
-use crate::host::{BlobQuota, PixelWork};
+use crate::host::{BlobQuota, PixelWork, StoreAccess};
 use crate::log::{CallLog, Output};
 use crate::vitals::Vitals;
 use crate::workbench::Stage;
@@ -51,6 +51,7 @@ pub(crate) struct CallState {
     pub(crate) time: Option<Played>,
     pub(crate) blobs: BlobQuota,
     pub(crate) pixels: PixelWork,
+    pub(crate) store: StoreAccess,
     pub(crate) log: Arc<CallLog>,
     pub(crate) deadline: Instant,
     pub(crate) cancellation: CancellationToken,

@@ -65,7 +65,7 @@ impl Loader {
         match tried {
             Some((_, with)) if *with == settings => self.look_after(slot, &settings),
             Some(_) if slot.is_set_back => self.refit(slot, compiled, settings),
-            Some(_) | None => self.renew(slot, compiled, settings),
+            Some(_) | None => self.renew(slot, &compiled, &settings),
         }
     }
 
@@ -108,24 +108,24 @@ impl Loader {
     }
 
     /// Tries the newest component with the settings of now.
-    fn renew(&self, slot: &mut Slot, compiled: Arc<Compiled>, settings: PluginSettings) {
+    fn renew(&self, slot: &mut Slot, compiled: &Arc<Compiled>, settings: &PluginSettings) {
         slot.on(Event::Changed);
         (slot.is_set_back, slot.missing_grant) = (false, None);
         let older = slot.serving.as_ref().map(|serving| Arc::clone(serving.plugin()));
-        let older = older.filter(|plugin| !Arc::ptr_eq(&plugin.compiled, &compiled));
-        let made = self.make(&compiled, &settings, older.as_ref().map(|plugin| &plugin.compiled.manifest));
-        slot.tried = Some((Arc::clone(&compiled), settings.clone()));
+        let older = older.filter(|plugin| !Arc::ptr_eq(&plugin.compiled, compiled));
+        let made = self.make(compiled, settings, older.as_ref().map(|plugin| &plugin.compiled.manifest));
+        slot.tried = Some((Arc::clone(compiled), settings.clone()));
         let unmade = match made {
-            Ok(plugin) => return self.accept(slot, plugin),
+            Ok(plugin) => return self.accept(slot, &plugin),
             Err(unmade) => unmade,
         };
         match older {
-            Some(older) => self.keep(slot, &older, &settings),
+            Some(older) => self.keep(slot, &older, settings),
             // What it was given was taken back.
             None if matches!(unmade, Unmade::AwaitsGrant(_)) => slot.retire(&self.shared.rules),
             None => {}
         }
-        self.refuse(slot, &compiled, unmade);
+        self.refuse(slot, compiled, unmade);
     }
 
     /// Lets an older build serve on, with no more than the operator gives now.
@@ -138,13 +138,13 @@ impl Loader {
         }
     }
 
-    fn accept(&self, slot: &mut Slot, plugin: Arc<Plugin>) {
+    fn accept(&self, slot: &mut Slot, plugin: &Arc<Plugin>) {
         let (id, version, digest) =
             (&*plugin.id, &plugin.compiled.manifest.version.clone(), plugin.compiled.digest.clone());
         let models = plugin.models().len();
         let event = if plugin.not_ready.is_some() { Event::Lacking } else { Event::Accepted };
         plugin.vitals.record.reloaded();
-        slot.serve(Arc::clone(&plugin), &self.shared.rules);
+        slot.serve(Arc::clone(plugin), &self.shared.rules);
         slot.on(event);
         match &slot.downgraded_from {
             Some(before) => {

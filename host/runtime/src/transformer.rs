@@ -1,17 +1,22 @@
 //! A transformer plugin on the walk.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use easel_core::{Context, Error, ErrorKind, GenerationRequest, Result, Transformer, Verdict};
+use easel_core::{Context, Error, ErrorKind, GenerationRequest, Made, Output, Result, Review, Transformer, Verdict};
 use wasmtime::component::Resource;
 
-use crate::adapter::{answered, notes};
-use crate::bindings::exports::easel::plugin::transform;
+use crate::adapter::{Asked, notes, output};
+use crate::bindings::exports::easel::plugin::{transform, transform_result};
 use crate::call::{Surroundings, call_context, while_wanted};
-use crate::fault::of_value;
+use crate::fault::{clean, of_value};
 use crate::host::{Edits, ImageRequest, ImageResult};
 use crate::plugin::Plugin;
+use crate::refusal::Refusal;
+
+/// The most time that a transformer may take to look at its config.
+const CHECK_TIME: Duration = Duration::from_secs(10);
 
 /// One generation of a transformer. A snapshot that holds it goes on using it after the next one came.
 pub(crate) struct TransformerPlugin(pub(crate) Arc<Plugin>);
@@ -20,6 +25,13 @@ pub(crate) struct TransformerPlugin(pub(crate) Arc<Plugin>);
 enum Decision {
     Next(Edits),
     Respond(ImageResult),
+    Reject(Error),
+}
+
+/// The same of a look at a result.
+enum Reviewed {
+    Pass,
+    Replace(ImageResult),
     Reject(Error),
 }
 
@@ -32,15 +44,17 @@ impl Transformer for TransformerPlugin {
     async fn before(&self, context: &Context, request: &GenerationRequest) -> Result<Verdict> {
         let names = request.names();
         let called = call_context(context, self.0.limits.wall);
-        let request = ImageRequest { request: request.clone(), model: request.model.clone() };
+        let needs = self.0.compiled.manifest.needs;
+        let edits = Edits::of(request, needs);
+        let request = ImageRequest { request: request.clone(), model: request.model.clone(), needs };
         let compiled = Arc::clone(&self.0.compiled);
         let call = self.0.call(
             Surroundings::of(context, None),
             Box::new(move |store, instance| {
                 Box::pin(async move {
-                    let guest = compiled.linked.exports.transformer()?.load(&mut *store, instance)?;
+                    let guest = compiled.linked.exports.transformer()?.request.load(&mut *store, instance)?;
                     let request = store.data_mut().table.push(request)?;
-                    let edits = store.data_mut().table.push(Edits::default())?;
+                    let edits = store.data_mut().table.push(edits)?;
                     let (lent, lent_edits) = (Resource::new_borrow(request.rep()), Resource::new_borrow(edits.rep()));
                     let verdict = guest.call_on_request(&mut *store, &called, lent, lent_edits).await?;
                     Ok(match verdict {
@@ -54,16 +68,88 @@ impl Transformer for TransformerPlugin {
             }),
         );
         match while_wanted(context, call).await? {
-            Decision::Next(edits) => Ok(Verdict::Next { edits: edits.edits, notes: notes(edits.notes, names) }),
+            Decision::Next(edits) => {
+                let (edits, told) = edits.finish();
+                Ok(Verdict::Next { edits, notes: notes(told, names) })
+            }
             Decision::Reject(error) => Ok(Verdict::Reject(error)),
             Decision::Respond(result) => {
-                let id = Arc::clone(&self.0.id);
-                let read = self.0.shared.guests.spawn_blocking(move || answered(&id, result, names));
-                let output = read.await.map_err(|error| {
-                    Error::new(ErrorKind::Internal, "the host failed to read a plugin's picture").with_source(error)
-                })??;
-                Ok(Verdict::Answer(output))
+                let asked = Asked { size: None, format: None, quality: None, names };
+                self.read(result, asked).await.map(Verdict::Answer)
             }
         }
+    }
+
+    async fn after(&self, context: &Context, request: &GenerationRequest, images: &[Made]) -> Result<Review> {
+        if self.0.compiled.linked.exports.transformer().is_ok_and(|exports| exports.result.is_none()) {
+            return Ok(Review::Pass);
+        }
+        let names = request.names();
+        let asked = Asked { size: None, format: request.format, quality: request.compression, names };
+        let called = call_context(context, self.0.limits.wall);
+        let needs = self.0.compiled.manifest.needs;
+        let result = ImageResult::lent(images, needs);
+        let request = ImageRequest { request: request.clone(), model: request.model.clone(), needs };
+        let compiled = Arc::clone(&self.0.compiled);
+        let call = self.0.call(
+            Surroundings::of(context, None),
+            Box::new(move |store, instance| {
+                Box::pin(async move {
+                    let Some(exports) = &compiled.linked.exports.transformer()?.result else {
+                        return Ok(Reviewed::Pass);
+                    };
+                    let guest = exports.load(&mut *store, instance)?;
+                    let request = store.data_mut().table.push(request)?;
+                    let result = store.data_mut().table.push(result)?;
+                    let (lent, lent_result) = (Resource::new_borrow(request.rep()), Resource::new_borrow(result.rep()));
+                    let verdict = guest.call_on_result(&mut *store, &called, lent, lent_result).await?;
+                    Ok(match verdict {
+                        transform_result::ResultVerdict::Pass => Reviewed::Pass,
+                        transform_result::ResultVerdict::Replace(result) => {
+                            Reviewed::Replace(store.data_mut().table.delete(result)?)
+                        }
+                        transform_result::ResultVerdict::Reject(error) => {
+                            Reviewed::Reject(of_value(error, store.data(), names))
+                        }
+                    })
+                })
+            }),
+        );
+        match while_wanted(context, call).await? {
+            Reviewed::Pass => Ok(Review::Pass),
+            Reviewed::Reject(error) => Ok(Review::Reject(error)),
+            Reviewed::Replace(result) => self.read(result, asked).await.map(Review::Replace),
+        }
+    }
+}
+
+impl TransformerPlugin {
+    /// Reads a transformer's own pictures.
+    async fn read(&self, result: ImageResult, asked: Asked) -> Result<Output> {
+        let id = Arc::clone(&self.0.id);
+        let read = self.0.shared.guests.spawn_blocking(move || output(&id, result, &asked));
+        read.await.map_err(|error| {
+            Error::new(ErrorKind::Internal, "the host failed to read a plugin's picture").with_source(error)
+        })?
+    }
+}
+
+impl Plugin {
+    /// Asks a transformer whether it takes its config.
+    pub(crate) async fn ask_whether_config_is_right(self: &Arc<Self>) -> Result<(), Refusal> {
+        let compiled = Arc::clone(&self.compiled);
+        let answer = self
+            .call(
+                Surroundings::of_the_host(CHECK_TIME),
+                Box::new(move |store, instance| {
+                    Box::pin(async move {
+                        let guest = compiled.linked.exports.transformer()?.request.load(&mut *store, instance)?;
+                        guest.call_check(&mut *store).await
+                    })
+                }),
+            )
+            .await
+            .map_err(|error| Refusal::new(error.message()))?;
+        answer.map_err(|error| Refusal::new(format!("it does not take its config: {}", clean(&error.message, 500))))
     }
 }

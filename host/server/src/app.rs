@@ -22,7 +22,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use easel_core::{
     Admission, Backend, Context, Error, ErrorKind, Keeper, Pipeline, Principal, Progress, RequestId, Snapshot, Stage,
-    UnknownModel, World,
+    UnknownModel, Values, World,
 };
 use easel_engine::{DeviceChoice, Engine, EngineOptions, StubBackend};
 use easel_runtime::{PluginStatus, Runtime, RuntimeConfig};
@@ -50,6 +50,8 @@ pub struct House {
     config: ArcSwap<Config>,
     pipeline: Arc<Pipeline>,
     world: Arc<World>,
+    /// Where plugins keep values of their own; nowhere for commands that make one thing and end.
+    values: Option<Arc<dyn Values>>,
     native: OnceLock<Arc<dyn Backend>>,
     plugins: Arc<Plugins>,
     /// Whether plugins can still come; a command that makes one thing and ends makes no folder for them.
@@ -61,8 +63,8 @@ pub struct House {
 
 impl House {
     /// Builds an empty house; [`House::furnish`] brings in what takes time.
-    pub fn new(config: Config, keeper: Arc<dyn Keeper>) -> Arc<Self> {
-        Arc::new(Self { is_lasting: true, ..Self::build(config, keeper) })
+    pub fn new(config: Config, keeper: Arc<dyn Keeper>, values: Arc<dyn Values>) -> Arc<Self> {
+        Arc::new(Self { is_lasting: true, values: Some(values), ..Self::build(config, keeper) })
     }
 
     /// Builds one that keeps no pictures and makes no folders, for commands that make one thing and end.
@@ -79,6 +81,7 @@ impl House {
             config: ArcSwap::from_pointee(config),
             pipeline,
             world,
+            values: None,
             native: OnceLock::new(),
             plugins: Arc::default(),
             is_lasting: false,
@@ -120,6 +123,7 @@ impl House {
             folder: config.plugins_folder.clone(),
             cache: Some(config.data.join("compiled")).filter(|cache| self.is_lasting || cache.is_dir()),
             limits: config.plugin_limits.clone(),
+            values: self.values.clone(),
             plugins: config.plugins.clone(),
             life: config.plugin_life,
             switches: Some(config.data.join("disabled-plugins.toml")),
@@ -290,7 +294,7 @@ impl App {
         let store = StoreConfig { data: config.data.clone(), images, last_image };
         let store = Arc::new(Store::open(store).await?);
         let settings = settings(&config, address);
-        let house = House::new(config, Arc::clone(&store) as Arc<dyn Keeper>);
+        let house = House::new(config, Arc::clone(&store) as Arc<dyn Keeper>, Arc::clone(&store) as Arc<dyn Values>);
         let plugins = Arc::clone(&house.plugins);
         let front = Arc::new(Front::new(Arc::clone(house.pipeline()), Arc::clone(&store), plugins, settings));
         let furnishing = {

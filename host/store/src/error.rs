@@ -31,6 +31,10 @@ pub(crate) enum StoreError {
     WriteDatabase { source: sqlx::Error },
     #[error("the image database cannot be read: {}", database_reason(source))]
     ReadDatabase { source: sqlx::Error },
+    #[error("plugins' values cannot be written: {}", database_reason(source))]
+    WriteValues { source: sqlx::Error },
+    #[error("plugins' values cannot be read: {}", database_reason(source))]
+    ReadValues { source: sqlx::Error },
     #[error("picture {position} is not a png, jpeg or webp file")]
     NotAnImage { position: usize },
     #[error("no free name for image {sha256}: {tries} names in a row belong to other images")]
@@ -66,7 +70,10 @@ impl From<StoreError> for Error {
             StoreError::WriteImage { source } => storage.with_source(Cause(source)),
             StoreError::WriteLast { source } => storage.with_source(source),
             StoreError::ReadImage { source } => storage.with_source(source),
-            StoreError::WriteDatabase { source } | StoreError::ReadDatabase { source } => storage.with_source(source),
+            StoreError::WriteDatabase { source }
+            | StoreError::ReadDatabase { source }
+            | StoreError::WriteValues { source }
+            | StoreError::ReadValues { source } => storage.with_source(source),
             StoreError::NotAnImage { .. } => Self::new(ErrorKind::Upstream, message),
             StoreError::NamesTaken { .. } | StoreError::Damaged { .. } => storage,
             StoreError::Gone { .. } => Self::new(ErrorKind::NotFound, message),

@@ -1,7 +1,8 @@
 //! Kept images and what is known about them.
 //!
 //! A [`Store`] keeps every picture once, under the SHA-256 of its bytes, in an object store (a local folder by default),
-//! and what is known about it in SQLite. It implements [`easel_core::Keeper`] for the walk and gives the server
+//! and what is known about it in SQLite. It implements [`easel_core::Keeper`] for the walk and
+//! [`easel_core::Values`] for plugins, and gives the server
 //! [`Store::find`] and [`Store::read`]. Bytes come first, then one transaction: a name that was answered has its bytes.
 //!
 //! This crate decodes no image, speaks no HTTP and deletes no image. Read [`Store`] first, then `keep.rs` for the order
@@ -16,6 +17,7 @@ mod keep;
 mod last;
 mod metadata;
 mod name;
+mod values;
 mod wire;
 
 #[cfg(test)]

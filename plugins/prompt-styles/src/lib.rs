@@ -25,6 +25,14 @@ easel_sdk::transformer!(PromptStyles);
 impl Transformer for PromptStyles {
     type Config = Config;
 
+    fn check(config: &Config) -> easel_sdk::Result<()> {
+        let default = &config.default_style;
+        if default.is_empty() || default == NO_STYLE || config.styles.contains_key(default) {
+            return Ok(());
+        }
+        Err(Error::config(format!("default_style: {}", unknown(config, default).message)))
+    }
+
     fn on_request(_: &Context, config: &Config, request: &Request, edits: &mut Edits) -> Verdict {
         match apply(config, request, edits) {
             Ok(()) => Verdict::Next,

@@ -98,8 +98,18 @@ fn unknown_style_is_refused_with_the_list() {
     assert_eq!(error.param.as_deref(), Some("option.style_preset"));
     let error = refused("", &Request::new("<style:oil>"));
     assert_eq!(error.message, "the prompt is empty without its style tags");
-    // The operator's mistake is told like the client's: there is nobody else to tell.
-    assert!(refused("gouache", &Request::new("a fox")).message.contains("\"gouache\""));
+}
+
+#[test]
+fn default_style_that_is_not_there_is_refused_when_the_config_is_loaded() {
+    for right in ["", "none", "oil"] {
+        assert_eq!(PromptStyles::check(&config(right)), Ok(()));
+    }
+    let error = PromptStyles::check(&config("gouache")).unwrap_err();
+    assert_eq!(
+        error.message,
+        "config: default_style: there is no style \"gouache\"; there are: clean, dusk, oil, none"
+    );
 }
 
 #[test]

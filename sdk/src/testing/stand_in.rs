@@ -1,7 +1,7 @@
 //! The host's functions as [`raw`](crate::raw) needs them, on top of the script. Their shapes follow the generated
 //! bindings exactly, so the helpers above compile against either.
 
-pub(crate) use super::pixels;
+pub(crate) use super::{pixels, store};
 
 pub(crate) mod host {
     use super::super::SCRIPT;

@@ -152,9 +152,9 @@ async fn permit_is_held_for_the_backend_alone_and_not_while_images_are_kept() {
     let admission = house.pipeline.admission().clone();
     let seen = Arc::new(Mutex::new(None));
     let note = Arc::clone(&seen);
-    let looking = super::fakes::FakeTransformer::new("looking").after(move |images| {
+    let looking = super::fakes::FakeTransformer::new("looking").after(move |_| {
         *note.lock().unwrap() = Some(admission.inflight());
-        Ok(images)
+        Ok(crate::Review::Pass)
     });
     let mut world = world_of(vec![backend]);
     world.stages = vec![looking.stage(crate::OnFailure::Closed)];

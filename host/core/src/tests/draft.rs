@@ -20,6 +20,9 @@ static THEIRS: ParamNames = ParamNames {
     sampler: "Solver",
     format: "File",
     compression: "Squeeze",
+    image: "Canvas",
+    mask: "Stencil",
+    reference: "Model sheet",
     options: "Rest",
 };
 

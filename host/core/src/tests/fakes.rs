@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Admission, Backend, Context, Control, Delivery, Determinism, Draft, Error, ErrorKind, Generation,
-    GenerationRequest, Image, ImageFormat, Job, Keeper, Kept, Made, ModelInfo, ModelOption, Numbers, OnFailure, Output,
-    ParamNames, Pipeline, Principal, Progress, Readiness, RequestId, Result, Size, SizeRule, Snapshot, Stage, Task,
-    Transformer, Verdict, World,
+    GenerationRequest, Image, ImageFormat, Job, Keeper, Kept, Made, ModelInfo, ModelInputs, ModelOption, Numbers,
+    OnFailure, Output, ParamNames, Pipeline, Principal, Progress, Readiness, RequestId, Result, Review, Size, SizeRule,
+    Snapshot, Stage, Task, Transformer, Verdict, World,
 };
 
 /// What `run` may take before the deadline ends it.
@@ -96,12 +96,13 @@ impl Backend for FakeBackend {
 }
 
 type Before = Box<dyn Fn(&GenerationRequest) -> Result<Verdict> + Send + Sync>;
-type After = Box<dyn Fn(Vec<Made>) -> Result<Vec<Made>> + Send + Sync>;
+type After = Box<dyn Fn(&[Made]) -> Result<Review> + Send + Sync>;
 
 /// A transformer that decides what it is told to, after a while.
 pub struct FakeTransformer {
     id: String,
     takes: Duration,
+    takes_after: Duration,
     before: Before,
     after: After,
 }
@@ -109,11 +110,23 @@ pub struct FakeTransformer {
 impl FakeTransformer {
     pub fn new(id: &str) -> Self {
         let pass = |_: &GenerationRequest| Ok(Verdict::Next { edits: Vec::new(), notes: Vec::new() });
-        Self { id: id.to_owned(), takes: Duration::ZERO, before: Box::new(pass), after: Box::new(Ok) }
+        Self {
+            id: id.to_owned(),
+            takes: Duration::ZERO,
+            takes_after: Duration::ZERO,
+            before: Box::new(pass),
+            after: Box::new(|_| Ok(Review::Pass)),
+        }
     }
 
     pub fn taking(mut self, takes: Duration) -> Self {
         self.takes = takes;
+        self
+    }
+
+    /// How long it takes on the way out.
+    pub fn taking_after(mut self, takes: Duration) -> Self {
+        self.takes_after = takes;
         self
     }
 
@@ -122,7 +135,7 @@ impl FakeTransformer {
         self
     }
 
-    pub fn after(mut self, after: impl Fn(Vec<Made>) -> Result<Vec<Made>> + Send + Sync + 'static) -> Self {
+    pub fn after(mut self, after: impl Fn(&[Made]) -> Result<Review> + Send + Sync + 'static) -> Self {
         self.after = Box::new(after);
         self
     }
@@ -143,7 +156,8 @@ impl Transformer for FakeTransformer {
         (self.before)(request)
     }
 
-    async fn after(&self, _: &Context, _: &GenerationRequest, images: Vec<Made>) -> Result<Vec<Made>> {
+    async fn after(&self, _: &Context, _: &GenerationRequest, images: &[Made]) -> Result<Review> {
+        tokio::time::sleep(self.takes_after).await;
         (self.after)(images)
     }
 }
@@ -222,6 +236,7 @@ pub fn model(id: &str) -> ModelInfo {
         name: id.to_owned(),
         family: "fake".to_owned(),
         tasks: vec![Task::TextToImage],
+        inputs: ModelInputs::default(),
         sizes: SizeRule::Range {
             least_side: 64,
             most_side: 1_024,

@@ -9,6 +9,7 @@ mod draft;
 mod errors;
 mod fakes;
 mod fit;
+mod inputs;
 mod policy;
 mod progress;
 mod routing;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::fakes::{FakeBackend, FakeTransformer, House, checked, context, made, model, output, size, world_of};
 use crate::{
-    Allowance, Context, Draft, Edit, Error, ErrorKind, GenerationRequest, OnFailure, OptionValue, Principal, Result,
-    Stage, Verdict,
+    Allowance, Context, Draft, Edit, Error, ErrorKind, GenerationRequest, Money, Note, NoteKind, OnFailure,
+    OptionValue, Output, Principal, Review, Stage, Verdict,
 };
 
 fn edits(edits: impl Fn(&GenerationRequest) -> Vec<Edit> + Send + Sync + 'static) -> FakeTransformer {
@@ -216,8 +216,9 @@ async fn slow_transformer_is_stopped_at_its_time_limit() {
 #[tokio::test(start_paused = true)]
 async fn transformers_replace_the_images_in_their_configured_order() {
     let add = |number: u8| {
-        let next = move |images: Vec<crate::Made>| -> Result<Vec<crate::Made>> {
-            Ok(images.iter().map(|image| made(image.image.bytes[0] * 10 + number)).collect())
+        let next = move |images: &[crate::Made]| {
+            let images = images.iter().map(|image| made(image.image.bytes[0] * 10 + number)).collect();
+            Ok(Review::Replace(Output { images, ..Output::default() }))
         };
         FakeTransformer::new("painter").after(next).stage(OnFailure::Closed)
     };
@@ -245,7 +246,12 @@ async fn failing_transformer_on_the_way_out_keeps_the_images_or_fails_the_reques
 #[tokio::test(start_paused = true)]
 async fn transformer_that_loses_or_adds_images_has_failed() {
     for left in [0, 1, 3] {
-        let thief = || FakeTransformer::new("thief").after(move |_| Ok((0..left).map(|_| made(9)).collect()));
+        let thief = || {
+            FakeTransformer::new("thief").after(move |_| {
+                let images = (0..left).map(|_| made(9)).collect();
+                Ok(Review::Replace(Output { images, ..Output::default() }))
+            })
+        };
         let draft = || Draft { count: 2, ..Draft::new("two cats") };
         let (closed, _) = house(vec![thief().stage(OnFailure::Closed)]);
         let error = closed.run(draft()).await.unwrap_err();
@@ -256,4 +262,63 @@ async fn transformer_that_loses_or_adds_images_has_failed() {
         let generation = open.run(draft()).await.unwrap();
         assert_eq!(generation.images.iter().map(|made| made.image.bytes[0]).collect::<Vec<_>>(), [1, 1]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusal_on_the_way_out_counts_even_where_failures_are_left_out() {
+    let judge = FakeTransformer::new("judge")
+        .after(|_| Ok(Review::Reject(Error::new(ErrorKind::ContentPolicy, "not to be seen"))));
+    let (house, backend) = house(vec![judge.stage(OnFailure::Open)]);
+
+    let error = house.run(Draft::new("a cat")).await.unwrap_err();
+
+    assert_eq!((error.kind(), error.message()), (ErrorKind::ContentPolicy, "not to be seen"));
+    assert_eq!(backend.seen().len(), 1);
+    assert!(house.keeper.kept.lock().unwrap().is_empty(), "what was refused is not kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_transformer_on_the_way_out_is_stopped_at_its_time_limit() {
+    let slow = || {
+        let quick = |_: &GenerationRequest| Ok(Verdict::Next { edits: Vec::new(), notes: Vec::new() });
+        FakeTransformer::new("slow").before(quick).taking_after(Duration::from_secs(30))
+    };
+    let (closed, _) = house(vec![slow().stage(OnFailure::Closed)]);
+    let error = closed.run(Draft::new("a cat")).await.unwrap_err();
+    assert_eq!(error.message(), "transformer slow took longer than 1s");
+
+    let (open, _) = house(vec![slow().stage(OnFailure::Open)]);
+    let generation = open.run(Draft::new("a cat")).await.unwrap();
+    assert_eq!(generation.notes[0].message, "transformer slow failed and was left out");
+}
+
+/// Runs a request whose pictures are replaced at this price, after they were made at that one.
+async fn cost(made_at: Option<Money>, replaced_at: Option<Money>) -> Option<Money> {
+    let backend = FakeBackend::new("studio", &[model("brush")]).making(move |_, job| {
+        let cost = made_at.clone();
+        async move { Ok(Output { cost, ..output(job.request.count) }) }
+    });
+    let enlarger = FakeTransformer::new("enlarger").after(move |images| {
+        let note = Note::about(NoteKind::Adjusted, "size", "enlarged");
+        Ok(Review::Replace(Output {
+            images: images.to_vec(),
+            notes: vec![note],
+            cost: replaced_at.clone(),
+            ..Output::default()
+        }))
+    });
+    let mut world = world_of(vec![Arc::new(backend)]);
+    world.stages = vec![enlarger.stage(OnFailure::Closed)];
+    let generation = House::new(world).run(Draft::new("a cat")).await.unwrap();
+    assert_eq!(generation.notes[0].message, "enlarged");
+    generation.cost
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_transformer_costs_is_added_where_both_are_known() {
+    let usd = |micros| Some(Money { micros, currency: "USD".to_owned() });
+    assert_eq!(cost(usd(1), usd(2)).await, usd(3));
+    assert_eq!(cost(usd(1), None).await, usd(1));
+    assert_eq!(cost(None, usd(2)).await, None, "unknown is not zero");
+    assert_eq!(cost(usd(1), Some(Money { micros: 2, currency: "EUR".to_owned() })).await, None);
 }

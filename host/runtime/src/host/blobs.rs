@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use easel_core::ImageFormat;
+use easel_core::{Image, ImageFormat};
 use wasmtime::component::Resource;
 
 use crate::bindings::easel::plugin::blobs;
@@ -20,7 +20,8 @@ pub(super) const MAX_READ: usize = 64 << 10;
 pub struct Blob {
     pub(crate) bytes: Bytes,
     pub(crate) media_type: Arc<str>,
-    _held: Arc<Held>,
+    /// Nothing for what belongs to the request.
+    _held: Option<Arc<Held>>,
 }
 
 impl Blob {
@@ -31,7 +32,12 @@ impl Blob {
             Some(format) => format.media_type().into(),
             None => declared.into(),
         };
-        Self { bytes, media_type, _held: Arc::new(held) }
+        Self { bytes, media_type, _held: Some(Arc::new(held)) }
+    }
+
+    /// A picture that the host holds anyway, so that it counts against nothing.
+    pub(crate) fn lent(image: &Image) -> Self {
+        Self { bytes: image.bytes.clone(), media_type: image.format.media_type().into(), _held: None }
     }
 }
 

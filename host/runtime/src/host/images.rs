@@ -1,12 +1,13 @@
 //! `images`: the request and the result of a call; its progress stands in `progress.rs`.
 
-use easel_core::{GenerationRequest, Money, Usage};
+use easel_core::{GenerationRequest, Input, Made, Money, Usage};
 use wasmtime::component::Resource;
 
 use super::blobs::Blob;
 use crate::bindings::easel::plugin::images;
 use crate::bindings::easel::plugin::types;
 use crate::fault::{Breach, clean, money};
+use crate::manifest::Needs;
 use crate::state::State;
 
 /// The most pictures, notes or quantities that one result takes.
@@ -20,6 +21,14 @@ pub struct ImageRequest {
     pub(crate) request: GenerationRequest,
     /// The model's id for an adapter; for a transformer the name that the caller used.
     pub(crate) model: Option<String>,
+    /// What the plugin gets to see of it.
+    pub(crate) needs: Needs,
+}
+
+impl ImageRequest {
+    fn inputs(&self) -> &[Input] {
+        if self.needs.inputs { &self.request.inputs } else { &[] }
+    }
 }
 
 /// What was made.
@@ -31,6 +40,8 @@ pub struct ImageResult {
     pub(crate) notes: Vec<(Option<String>, String)>,
     /// The provider's job that it waits for.
     pub(crate) pending: Option<images::Job>,
+    /// Whether the pictures are there to be counted only.
+    is_veiled: bool,
 }
 
 impl ImageResult {
@@ -44,6 +55,15 @@ impl ImageResult {
         self.usage.splice(0..0, unsaid);
         self.usage.truncate(MAX_ITEMS);
         self
+    }
+
+    /// Finished pictures for a transformer to look at, as far as it may.
+    pub(crate) fn lent(images: &[Made], needs: Needs) -> Self {
+        let picture = |made: &Made| {
+            let revised_prompt = made.revised_prompt.clone().filter(|_| needs.prompt);
+            (Blob::lent(&made.image), images::PictureInfo { seed: made.seed, revised_prompt })
+        };
+        Self { images: images.iter().map(picture).collect(), is_veiled: !needs.images, ..Self::default() }
     }
 }
 
@@ -59,11 +79,13 @@ impl images::HostImageRequest for State {
     }
 
     fn prompt(&mut self, request: Resource<ImageRequest>) -> wasmtime::Result<String> {
-        Ok(self.table.get(&request)?.request.prompt.clone())
+        let request = self.table.get(&request)?;
+        Ok(if request.needs.prompt { request.request.prompt.clone() } else { String::new() })
     }
 
     fn negative_prompt(&mut self, request: Resource<ImageRequest>) -> wasmtime::Result<Option<String>> {
-        Ok(self.table.get(&request)?.request.negative_prompt.clone())
+        let request = self.table.get(&request)?;
+        Ok(request.request.negative_prompt.clone().filter(|_| request.needs.prompt))
     }
 
     fn count(&mut self, request: Resource<ImageRequest>) -> wasmtime::Result<u32> {
@@ -98,6 +120,23 @@ impl images::HostImageRequest for State {
         Ok(self.table.get(&request)?.request.compression)
     }
 
+    fn inputs(&mut self, request: Resource<ImageRequest>) -> wasmtime::Result<Vec<images::InputInfo>> {
+        let info = |input: &Input| images::InputInfo {
+            role: input.role.name().to_owned(),
+            format: input.image.format.name().to_owned(),
+            width: input.image.size.width(),
+            height: input.image.size.height(),
+            bytes: input.image.bytes.len() as u64,
+        };
+        Ok(self.table.get(&request)?.inputs().iter().map(info).collect())
+    }
+
+    fn input(&mut self, request: Resource<ImageRequest>, index: u32) -> wasmtime::Result<Option<Resource<Blob>>> {
+        let input = self.table.get(&request)?.inputs().get(index as usize);
+        let blob = input.map(|input| Blob::lent(&input.image));
+        Ok(blob.map(|blob| self.table.push(blob)).transpose()?)
+    }
+
     fn option(&mut self, request: Resource<ImageRequest>, name: String) -> wasmtime::Result<Option<String>> {
         Ok(self.table.get(&request)?.request.options.get(&name).map(|value| value.json.clone()))
     }
@@ -125,6 +164,21 @@ impl images::HostImageResult for State {
     ) -> wasmtime::Result<()> {
         let image = self.table.delete(image)?;
         push("pictures", &mut self.table.get_mut(&result)?.images, (image, info))
+    }
+
+    fn count(&mut self, result: Resource<ImageResult>) -> wasmtime::Result<u32> {
+        Ok(u32::try_from(self.table.get(&result)?.images.len()).unwrap_or(u32::MAX))
+    }
+
+    fn image(&mut self, result: Resource<ImageResult>, index: u32) -> wasmtime::Result<Option<Resource<Blob>>> {
+        let result = self.table.get(&result)?;
+        let image = result.images.get(index as usize).filter(|_| !result.is_veiled);
+        let blob = image.map(|(blob, _)| blob.clone());
+        Ok(blob.map(|blob| self.table.push(blob)).transpose()?)
+    }
+
+    fn info(&mut self, result: Resource<ImageResult>, index: u32) -> wasmtime::Result<Option<images::PictureInfo>> {
+        Ok(self.table.get(&result)?.images.get(index as usize).map(|(_, info)| info.clone()))
     }
 
     fn set_cost(&mut self, result: Resource<ImageResult>, cost: types::Money) -> wasmtime::Result<()> {

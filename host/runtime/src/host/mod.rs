@@ -2,7 +2,7 @@
 //! then here; the compiler names what is missing.
 //!
 //! A function that cannot do what was asked gives an error value where the WIT has one, and else ends the call with a
-//! [`Breach`](crate::fault::Breach). Nothing here waits except `fetch` and `pixels`.
+//! [`Breach`](crate::fault::Breach). Nothing here waits except `fetch`, `pixels` and `store`.
 
 mod blobs;
 mod document;
@@ -11,6 +11,7 @@ mod fetch;
 mod images;
 mod pixels;
 mod progress;
+mod store;
 mod stream;
 
 pub(crate) use blobs::BlobQuota;
@@ -22,6 +23,7 @@ pub use images::{ImageRequest, ImageResult};
 pub(crate) use pixels::PixelWork;
 pub use progress::CallProgress;
 pub(crate) use progress::PartialQuota;
+pub(crate) use store::StoreAccess;
 
 use crate::bindings::easel::plugin::{host, types};
 use crate::fault::Failure;

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use easel_core::{ImageFormat, Size};
+use bytes::Bytes;
+use easel_core::{Image, ImageFormat, Size};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::Resource;
@@ -15,7 +16,7 @@ use super::blobs::Blob;
 use crate::bindings::easel::plugin::pixels;
 use crate::bindings::easel::plugin::types::ErrorKind;
 use crate::fault::{Failure, clean};
-use crate::pixels::{Fit, Head, White, alpha_to_mask, decode, encode, pixels_on_the_way, resize};
+use crate::pixels::{Fit, Head, White, alpha_to_mask, decode, encode, inspect, pixels_on_the_way, resize};
 use crate::state::State;
 
 /// How much of it one call may still ask for.
@@ -78,21 +79,45 @@ impl Drop for Wanted {
 }
 
 impl State {
-    async fn work(&mut self, picture: &Resource<Blob>, task: Task) -> Result<Resource<Blob>, Failure> {
-        let bytes = self.table.get(picture)?.bytes.clone();
-        let head = Head::read(&bytes).map_err(|error| no_picture(&error))?;
-        self.call.pixels.take(head, task)?;
+    /// Has a thread do something, once one is free.
+    async fn on_thread<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&CancellationToken) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
         if !self.call.is_wanted() {
             return Err(gone());
         }
         let stopping = |_| Failure::new(ErrorKind::Internal, "the plugins are stopping");
         let permit = Arc::clone(&self.call.pixels.workers).acquire_owned().await.map_err(stopping)?;
         let wanted = Wanted(CancellationToken::new());
-        let is_wanted = wanted.0.clone();
+        let is_over = wanted.0.clone();
         let work = move || {
             // Held until the work has really stopped.
             let _permit = permit;
-            let go_on = || if is_wanted.is_cancelled() { Err(gone()) } else { Ok(()) };
+            work(&is_over)
+        };
+        let failed = |error| Failure::Trap(wasmtime::format_err!("the host failed at a picture: {error}"));
+        tokio::task::spawn_blocking(work).await.map_err(failed)
+    }
+
+    /// Reads a picture's head; what stands before it in the file may be long.
+    async fn head_of(&mut self, bytes: &Bytes) -> Result<Result<Head, String>, Failure> {
+        let bytes = bytes.clone();
+        self.on_thread(move |_| Head::read(&bytes)).await
+    }
+
+    /// Takes a blob of the plugin's as a picture.
+    pub(super) async fn picture(&mut self, blob: Resource<Blob>) -> Result<Image, Failure> {
+        let bytes = self.table.delete(blob)?.bytes;
+        self.on_thread(move |_| inspect(bytes)).await?.map_err(|error| no_picture(&error))
+    }
+
+    async fn work(&mut self, picture: &Resource<Blob>, task: Task) -> Result<Resource<Blob>, Failure> {
+        let bytes = self.table.get(picture)?.bytes.clone();
+        let head = self.head_of(&bytes).await?.map_err(|error| no_picture(&error))?;
+        self.call.pixels.take(head, task)?;
+        let work = move |is_over: &CancellationToken| {
+            let go_on = || if is_over.is_cancelled() { Err(gone()) } else { Ok(()) };
             go_on()?;
             let picture = decode(&bytes, head.format).map_err(|error| no_picture(&error))?;
             go_on()?;
@@ -104,8 +129,7 @@ impl State {
             go_on()?;
             encode(picture, format, quality).map_err(|error| Failure::new(ErrorKind::Internal, error))
         };
-        let failed = |error| Failure::Trap(wasmtime::format_err!("the host failed at a picture: {error}"));
-        let bytes = tokio::task::spawn_blocking(work).await.map_err(failed)??;
+        let bytes = self.on_thread(work).await??;
         let mut held = self.call.blobs.open();
         held.grow(bytes.len())?;
         Ok(self.table.push(Blob::new(bytes, "", held))?)
@@ -114,7 +138,13 @@ impl State {
 
 impl pixels::Host for State {
     async fn head(&mut self, image: Resource<Blob>) -> wasmtime::Result<Option<pixels::PictureHead>> {
-        let head = Head::read(&self.table.get(&image)?.bytes).ok();
+        let bytes = self.table.get(&image)?.bytes.clone();
+        let head = match self.head_of(&bytes).await {
+            Ok(head) => head.ok(),
+            // Nobody waits for it.
+            Err(Failure::Value(_)) => None,
+            Err(Failure::Trap(error)) => return Err(error),
+        };
         Ok(head.map(|Head { format, width, height }| pixels::PictureHead {
             format: format.name().to_owned(),
             width,

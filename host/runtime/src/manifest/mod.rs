@@ -6,6 +6,7 @@
 mod config;
 mod credential;
 mod limits;
+mod needs;
 mod network;
 mod schema;
 
@@ -14,6 +15,7 @@ use serde_json::{Map, Value};
 
 pub(crate) use credential::{CredentialWant, Injection};
 pub(crate) use limits::Wishes;
+pub(crate) use needs::Needs;
 pub(crate) use network::{MAX_WANTS, Want, WantedOrigin, check_paths, read_methods};
 
 use crate::PluginKind;
@@ -21,6 +23,7 @@ use crate::contract;
 use crate::refusal::Refusal;
 use credential::RawCredential;
 use limits::RawLimits;
+use needs::RawNeeds;
 use network::RawNetwork;
 use schema::Schema;
 
@@ -35,6 +38,7 @@ pub(crate) struct Manifest {
     pub(crate) kind: PluginKind,
     pub(crate) wants: Vec<Want>,
     pub(crate) credentials: Vec<CredentialWant>,
+    pub(crate) needs: Needs,
     pub(crate) limits: Wishes,
     pub(crate) config: Map<String, Value>,
     pub(crate) schema: Schema,
@@ -48,6 +52,8 @@ struct RawManifest {
     network: RawNetwork,
     #[serde(default)]
     credential: Vec<RawCredential>,
+    #[serde(default)]
+    needs: RawNeeds,
     #[serde(default)]
     limits: RawLimits,
     #[serde(default)]
@@ -81,12 +87,14 @@ impl Manifest {
             .map_err(|_| invalid("plugin.version", &raw.plugin.version, "three numbers as in 0.1.0"))?;
         let wants = network::check(raw.network, &credential::names(&raw.credential))?;
         let (config, schema) = config::check(raw.config, raw.schema)?;
+        let kind = check_kind(&raw.plugin.kind)?;
         Ok(Self {
             id: raw.plugin.id,
             version: version.to_string(),
-            kind: check_kind(&raw.plugin.kind)?,
+            kind,
             credentials: credential::check(raw.credential, &wants)?,
             wants,
+            needs: needs::check(&raw.needs, kind)?,
             limits: limits::check(&raw.limits)?,
             config,
             schema,

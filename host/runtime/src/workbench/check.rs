@@ -4,8 +4,9 @@
 use wasmparser::{Parser, Payload};
 
 use super::{Prepared, Workbench};
-use crate::component::{Shape, import_fault, shape};
+use crate::component::{Shape, shape};
 use crate::contract;
+use crate::imports::Imports;
 use crate::manifest::Manifest;
 use crate::refusal::Refusal;
 use crate::{PluginKind, PluginSettings};
@@ -88,7 +89,7 @@ impl Workbench {
         };
         checked.know("plugin", format!("{} {}", manifest.id, manifest.version));
         checked.know("kind", manifest.kind.name());
-        check_borders(component, manifest.kind, &mut checked);
+        check_borders(component, Imports::of(&manifest), &mut checked);
         match self.prepare(component, Some(&text)).await {
             Ok(prepared) => self.check_models(&prepared, &mut checked).await,
             Err(error) => checked.refuse("component", &Refusal::new(error.message())),
@@ -142,7 +143,7 @@ impl Workbench {
 }
 
 /// What a component takes and gives at its outermost border.
-fn check_borders(component: &[u8], kind: PluginKind, checked: &mut Checked) {
+fn check_borders(component: &[u8], given: Imports, checked: &mut Checked) {
     let (mut imports, mut exports, mut depth) = (Vec::new(), Vec::new(), 0_u32);
     for payload in Parser::new(0).parse_all(component) {
         match payload {
@@ -161,7 +162,7 @@ fn check_borders(component: &[u8], kind: PluginKind, checked: &mut Checked) {
     if let Some(refusal) = versions.filter_map(|version| contract::check(version).err()).next() {
         checked.refuse("contract", &refusal);
     }
-    for refusal in imports.iter().filter_map(|name| import_fault(name, kind)) {
+    for refusal in imports.iter().filter_map(|name| given.check(name).err()) {
         checked.refuse("imports", &refusal);
     }
     let of_ours = |names: &[String]| {

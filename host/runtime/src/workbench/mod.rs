@@ -24,6 +24,7 @@ use crate::lanes::LaneThreads;
 use crate::manifest::{Manifest, WantedOrigin};
 use crate::plugin::{Compiled, Plugin, Shared, digest};
 use crate::refusal::Refusal;
+use crate::runtime::Kept;
 use crate::slot::Serving;
 use crate::{HostLimits, PluginKind, PluginSettings};
 
@@ -116,9 +117,10 @@ impl Workbench {
         let stage = Arc::new(Stage::default());
         let guests = LaneThreads::start().map_err(crate::runtime::cannot_start)?;
         let cache = compiled.and_then(|folder| crate::runtime::open_cache(folder, Path::new(""), limits.cache_bytes));
+        let kept = Kept { cache, values: None };
         // No loader listens: what is on the workbench is neither replaced nor quarantined.
         let life = (crate::LifeRules::default(), std::sync::mpsc::sync_channel(1).0);
-        let shared = crate::runtime::shared(limits, cache, guests.lanes(), life, Some(Arc::clone(&stage)))?;
+        let shared = crate::runtime::shared(limits, kept, guests.lanes(), life, Some(Arc::clone(&stage)))?;
         Ok(Self { shared, stage, guests: Some(guests) })
     }
 

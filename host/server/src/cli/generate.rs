@@ -25,6 +25,9 @@ static NAMES: ParamNames = ParamNames {
     sampler: "--sampler",
     format: "--output",
     compression: "--quality",
+    image: "image",
+    mask: "mask",
+    reference: "reference",
     options: "--option",
 };
 

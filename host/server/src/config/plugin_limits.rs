@@ -44,6 +44,11 @@ pub(super) fn read(mut section: Section, default: &HostLimits) -> Result<HostLim
         picture_pixels: count(table, "picture_pixels", 1..=256 * MANY, default.picture_pixels)?,
         pixel_work: count(table, "pixel_work", 1..=16_384 * MANY, default.pixel_work)?,
         pixel_workers: count(table, "pixel_workers", 1..=64, default.pixel_workers)?,
+        store_keys: count(table, "store_keys", 0..=MANY, default.store_keys)?,
+        store_bytes: mib(table, "store_mib", MOST_MIB, default.store_bytes)?,
+        store_key_bytes: count(table, "store_key_bytes", 1..=MANY, default.store_key_bytes)?,
+        store_value_bytes: count(table, "store_value_bytes", 0..=64 * MANY, default.store_value_bytes)?,
+        store_questions: count(table, "store_questions", 0..=MANY, default.store_questions)?,
         log_lines: count(table, "log_lines", 0..=MANY, default.log_lines)?,
         log_line_bytes: count(table, "log_line_bytes", 1..=MANY, default.log_line_bytes)?,
         requests: count(table, "requests", 0..=MANY, default.requests)?,
@@ -99,7 +104,8 @@ mod tests {
             between_bytes_s = 19\nexchange_s = 20\ncompile_s = 21\ncompilations = 22\ncache_mib = 23\nevent_mib = 24\n\
             partial_images = 25\npartial_mib = 26\npicture_pixels = 27\npixel_work = 28\npixel_workers = 29\n\
             calls_per_plugin = 30\ntotal_memory_mib = 31\njob_state_bytes = 32\npoll_least_ms = 33\npoll_most_ms = 34\n\
-            question_s = 35\n";
+            question_s = 35\nstore_keys = 36\nstore_mib = 37\nstore_key_bytes = 38\nstore_value_bytes = 39\n\
+            store_questions = 40\n";
         let expected = HostLimits {
             component_bytes: 1 << 20,
             plugins: 2,
@@ -110,6 +116,11 @@ mod tests {
             table_elements: 7,
             handles: 8,
             resources: 9,
+            store_keys: 36,
+            store_bytes: 37 << 20,
+            store_key_bytes: 38,
+            store_value_bytes: 39,
+            store_questions: 40,
             hostcall_bytes: 10 << 20,
             blob_bytes: 11 << 20,
             log_lines: 12,

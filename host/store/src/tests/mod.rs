@@ -4,6 +4,7 @@
 mod keeping;
 mod opening;
 mod trouble;
+mod values;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

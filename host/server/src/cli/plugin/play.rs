@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use easel_core::{
-    Admission, Context, Error, GenerationRequest, Made, Money, Note, Pipeline, Principal, Progress, RequestId,
+    Admission, Context, Error, GenerationRequest, Made, Money, Note, Pipeline, Principal, Progress, RequestId, Review,
     Snapshot, Transformer, Verdict, World,
 };
 use easel_runtime::workbench::Subject;
@@ -67,6 +67,15 @@ async fn transform(
         }
         Verdict::Reject(error) => return Err(error),
     };
-    let pictures = if pictures.is_empty() { pictures } else { transformer.after(context, &request, pictures).await? };
-    Ok(Played { request: Some(request), pictures, notes, cost: None })
+    if pictures.is_empty() {
+        return Ok(Played { request: Some(request), pictures, notes, cost: None });
+    }
+    match transformer.after(context, &request, &pictures).await? {
+        Review::Pass => Ok(Played { request: Some(request), pictures, notes, cost: None }),
+        Review::Replace(output) => {
+            let notes = notes.into_iter().chain(output.notes).collect();
+            Ok(Played { request: Some(request), pictures: output.images, notes, cost: output.cost })
+        }
+        Review::Reject(error) => Err(error),
+    }
 }

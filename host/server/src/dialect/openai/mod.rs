@@ -34,6 +34,9 @@ const WORDS: ParamNames = ParamNames {
     sampler: "scheduler",
     format: "output_format",
     compression: "output_compression",
+    image: "image",
+    mask: "mask",
+    reference: "reference",
     ..ParamNames::OURS
 };
 

@@ -11,8 +11,8 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
 use easel_core::{
     Admission, Allowance, Backend, Context, Control, Determinism, Error, GenerationRequest, Image, ImageFormat, Job,
-    Made, ModelInfo, ModelOption, Money, Numbers, Output, Pipeline, Readiness, Result, Secret, Size, SizeRule,
-    Snapshot, Task, UnknownModel, Usage, World,
+    Made, ModelInfo, ModelInputs, ModelOption, Money, Numbers, Output, Pipeline, Readiness, Result, Secret, Size,
+    SizeRule, Snapshot, Task, UnknownModel, Usage, World,
 };
 use easel_store::{Store, StoreConfig};
 use serde_json::Value;
@@ -132,6 +132,7 @@ pub(crate) fn model(id: &str) -> ModelInfo {
         name: format!("The model {id}"),
         family: "fake".to_owned(),
         tasks: vec![Task::TextToImage],
+        inputs: ModelInputs::default(),
         sizes: SizeRule::Range { least_side: 16, most_side: 2048, multiple: 16, max_pixels: 1 << 22, default },
         max_count: 10,
         formats: ImageFormat::ALL.to_vec(),

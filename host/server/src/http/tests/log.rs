@@ -3,7 +3,11 @@
 use std::io;
 use std::sync::{Arc, LazyLock, Mutex};
 
-use easel_core::{Error, ErrorKind};
+use async_trait::async_trait;
+use easel_core::{
+    Context, Edit, Error, ErrorKind, GenerationRequest, OnFailure, OnUnknown, OptionValue, Result, Snapshot, Stage,
+    Transformer, Verdict,
+};
 use tracing::Dispatch;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -39,6 +43,11 @@ static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| {
 
 /// Runs one request and returns the lines of this crate that it left.
 async fn lines(house: &House, ask: Ask) -> Vec<String> {
+    all_lines(house, ask).await.into_iter().filter(|line| line.contains("easel::http")).collect()
+}
+
+/// Runs one request and returns all lines that it left.
+async fn all_lines(house: &House, ask: Ask) -> Vec<String> {
     LazyLock::force(&ANOTHER);
     let lines = Lines::default();
     let subscriber = tracing_subscriber::fmt().json().with_max_level(tracing::Level::DEBUG).with_writer(lines.clone());
@@ -46,7 +55,50 @@ async fn lines(house: &House, ask: Ask) -> Vec<String> {
     house.ask(ask).await;
     drop(guard);
     let written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    written.lines().filter(|line| line.contains("easel::http")).map(str::to_owned).collect()
+    written.lines().map(str::to_owned).collect()
+}
+
+/// A transformer that changes whatever holds text.
+struct Editor;
+
+#[async_trait]
+impl Transformer for Editor {
+    fn id(&self) -> &str {
+        "editor"
+    }
+
+    async fn before(&self, _: &Context, request: &GenerationRequest) -> Result<Verdict> {
+        let option = OptionValue { json: format!("{:?}", request.prompt), on_unknown: OnUnknown::Note };
+        let edits = vec![
+            Edit::Prompt(format!("{} with tulips", request.prompt)),
+            Edit::NegativePrompt(Some("tulips".to_owned())),
+            Edit::Count(2),
+            Edit::Option("tiling".to_owned(), Some(option)),
+        ];
+        Ok(Verdict::Next { edits, notes: Vec::new() })
+    }
+}
+
+#[tokio::test]
+async fn edits_are_told_as_a_diff_without_the_words() {
+    let house = House::new().await;
+    let world = house.front.pipeline.world();
+    let stage = Stage {
+        transformer: Arc::new(Editor),
+        time_limit: std::time::Duration::from_secs(5),
+        on_failure: OnFailure::Closed,
+    };
+    world.swap(Snapshot { stages: vec![stage], ..Snapshot::clone(&world.snapshot()) });
+
+    let lines = all_lines(&house, generations(r#"{"prompt":"a vase of tulips"}"#)).await;
+
+    let diff = "prompt 16 characters → 28 characters; negative_prompt none → 6 characters; count 1 → 2; \
+        options.tiling none → 18 characters";
+    let line = lines.iter().find(|line| line.contains("edits the request")).expect("edits are told");
+    for part in [diff, "editor", "req-1", "DEBUG"] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+    assert!(lines.iter().all(|line| !line.contains("tulips")), "{lines:#?}");
 }
 
 fn generations(body: &str) -> Ask {
