@@ -227,7 +227,8 @@ mod tests {
     fn every_field_is_the_schemas_and_every_field_of_the_schema_is_there() {
         let schema: Value = serde_json::from_str(include_str!("../../wit/schema/models.json")).unwrap();
         let names = |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
-        let model = serde_json::to_value(Model::new("one", "demo")).unwrap();
+        let model = Model { inputs: Some(Inputs::default()), ..Model::new("one", "demo") };
+        let model = serde_json::to_value(model).unwrap();
         assert_eq!(names(&model), names(&schema["$defs"]["model"]["properties"]));
     }
 }

@@ -252,7 +252,11 @@ async fn changed_key_counts_at_once_without_a_new_generation_or_connection() {
     })
     .await;
     let host = Host::granted(&[&upstream.origin()]).await;
-    let before = host.status("hostile");
+    let loaded = || {
+        let status = host.status("hostile");
+        (status.loads, status.since, status.digest)
+    };
+    let before = loaded();
     let prompt = format!("fetch GET {}/ credential=key", upstream.origin());
     host.answer(&prompt).await;
     let next = "sk-the-next-key-9876543210";
@@ -267,6 +271,6 @@ async fn changed_key_counts_at_once_without_a_new_generation_or_connection() {
     let other = MANIFEST.replace("\"hostile\"", "\"other\"");
     install(host.folder.path(), "other", env!("COMPONENT_HOSTILE_GUEST"), &other);
     host.until("another plugin serves", |runtime| super::is_ready(runtime, "other")).await;
-    assert_eq!(host.status("hostile"), before, "no generation was made");
+    assert_eq!(loaded(), before, "no generation was made");
     assert_eq!(upstream.connections(), 1);
 }

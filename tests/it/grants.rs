@@ -46,7 +46,7 @@ async fn command_that_the_status_tells_gives_what_the_plugin_waits_for() {
         server(&format!("[[network]]\norigin = \"{origin}\"\npaths = [\"/v1/**\"]\ncredential = \"key\"\n")).await;
     let client = server.client();
     let waiting = status(&client).await;
-    assert_eq!((&waiting["state"], &waiting["models"]), (&json!("awaiting-grant"), &json!([])), "{waiting}");
+    assert_eq!((&waiting["state"], &waiting["models"]), (&json!("awaiting_grant"), &json!([])), "{waiting}");
     assert_eq!(ask(&client, "count").await, 400, "no such backend serves");
 
     let told = waiting["missing_grant"]["command"].as_str().expect("a command is told").to_owned();
@@ -58,7 +58,7 @@ async fn command_that_the_status_tells_gives_what_the_plugin_waits_for() {
 
     let (is_done, text) = command(&server, &format!("easel plugin revoke hostile --origin {origin}"));
     assert!(is_done, "{text}");
-    until("the grant is gone", async || has_state(&client, "awaiting-grant").await).await;
+    until("the grant is gone", async || has_state(&client, "awaiting_grant").await).await;
     assert_eq!(upstream.received().len(), 1);
 }
 

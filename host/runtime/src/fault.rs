@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use easel_core::{Error, ErrorKind, Money, ParamNames};
+use tokio::time::Instant;
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::bindings::easel::plugin::types;
@@ -193,6 +194,8 @@ pub(crate) fn of_value(error: types::PluginError, state: &State, names: &'static
         Kind::RateLimited => ErrorKind::RateLimited,
         Kind::Overloaded => ErrorKind::NotReady,
         Kind::Timeout => ErrorKind::Timeout,
+        // Progress answers the same to both.
+        Kind::Cancelled if Instant::now() >= state.call.deadline => ErrorKind::Timeout,
         Kind::Cancelled => ErrorKind::Cancelled,
         Kind::Upstream => ErrorKind::Upstream,
         Kind::NetworkDenied => {
@@ -291,11 +294,11 @@ mod tests {
     #[test]
     fn place_is_told_from_the_source_folder_on_and_only_where_it_is_the_plugins_own() {
         let rows = [
-            ("/home/ann/my-adapter/src/convert.rs", Some("src/convert.rs")),
+            ("/build/my-adapter/src/convert.rs", Some("src/convert.rs")),
             ("C:\\work\\my-adapter\\src\\wire\\mod.rs", Some("src/wire/mod.rs")),
             ("lib.js", Some("lib.js")),
             ("/rustc/abc/library/core/src/panicking.rs", None),
-            ("/home/ann/.cargo/registry/src/index/serde-1.0/src/lib.rs", None),
+            ("/build/.cargo/registry/src/index/serde-1.0/src/lib.rs", None),
         ];
         for (path, expected) in rows {
             assert_eq!(own_file(path).as_deref(), expected, "{path}");

@@ -4,7 +4,7 @@
 //!                 ┌───────────── changed: a new file, other settings, reload, switched on ─────────────┐
 //!                 ▼                                                                                    │
 //!  (seen) ──► loading ──► ready, not-ready ──► quarantined (kept trapping)                             │
-//!                 │  └──► awaiting-grant                        └────────────── any of these ──────────┘
+//!                 │  └──► awaiting_grant                        └────────────── any of these ──────────┘
 //!                 └─────► failed                     disabled (by the config, by the operator, set back)
 //!
 //!  any ── its file is gone ──► draining ── its last call has ended ──► (forgotten)

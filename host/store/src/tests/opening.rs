@@ -96,7 +96,7 @@ async fn a_database_that_is_none_is_refused_and_left_alone() {
 async fn a_database_of_a_newer_easel_is_refused() {
     let studio = Studio::open().await;
     studio
-        .execute("INSERT INTO _sqlx_migrations SELECT 9999, 'later', installed_on, 1, x'00', 0 FROM _sqlx_migrations")
+        .execute("INSERT INTO _sqlx_migrations SELECT 9999, 'later', installed_on, 1, x'00', 0 FROM _sqlx_migrations LIMIT 1")
         .await;
     studio.store.close().await;
     let error = open(&studio.folder.path().join("data")).await.unwrap_err();

@@ -14,7 +14,7 @@ use crate::cli::Failure;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  easel plugin reload openai-images")]
+  easel plugin reload my-adapter")]
 pub(super) struct Reload {
     #[command(flatten)]
     target: Target,
@@ -24,7 +24,7 @@ pub(super) struct Reload {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  easel plugin disable openai-images")]
+  easel plugin disable my-adapter")]
 pub(super) struct Disable {
     #[command(flatten)]
     target: Target,
@@ -34,7 +34,7 @@ pub(super) struct Disable {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  easel plugin enable openai-images")]
+  easel plugin enable my-adapter")]
 pub(super) struct Enable {
     #[command(flatten)]
     target: Target,
@@ -44,7 +44,7 @@ pub(super) struct Enable {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  easel plugin rollback openai-images")]
+  easel plugin rollback my-adapter")]
 pub(super) struct Rollback {
     #[command(flatten)]
     target: Target,
