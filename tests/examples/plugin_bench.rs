@@ -1,6 +1,6 @@
 //! The figures of the plugin platform, each beside a baseline of the same run, since machines differ and drift.
 //!
-//! `cargo run -p easel-tests --example plugin_bench [-- NAME ...]`, where a name is one of those in [`MEASUREMENTS`].
+//! `cargo run --example plugin_bench [-- NAME ...]`, where a name is one of those in [`MEASUREMENTS`].
 //! It prints figures and judges nothing. The plugins are those of `tests/hostile/guest/`, which do as their prompt says.
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! How long the server takes to start, how much memory it holds while idle, and how soon it has a first picture.
 //!
-//! `cargo run -p easel --example bench`
+//! `cargo run --example bench`
 //!
 //! It starts itself as the server: with arguments it is the `easel` program, without any it measures. Each figure is the
 //! median of several starts, with empty folders; the files are in the page cache after the first. It prints figures and
