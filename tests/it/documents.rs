@@ -40,7 +40,7 @@ const KNOWN: &[(&str, TriedBy)] = &[
     ("easel plugin test", Test(FIRST_PLUGIN)),
     ("easel plugin run . --prompt \"a fox\" -o fox.png", Test(FIRST_PLUGIN)),
     ("cp my-adapter.wasm ../plugins/", Test(FIRST_PLUGIN)),
-    ("npm ci", File(".ci/run", "step npm ci")),
+    ("npm install", File(".ci/run", "step npm install")),
     ("python3 -m venv .venv", File(".ci/run", "python3 -m venv")),
     (".venv/bin/pip install -r requirements.txt", File(".ci/run", "pip install --quiet -r requirements.txt")),
 ];

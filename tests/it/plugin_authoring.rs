@@ -122,7 +122,7 @@ fn build_says_in_a_line_what_is_to_be_installed() {
     );
     succeeds(folder.path(), &["plugin", "new", "in-js", "--lang", "js"]);
     let told = fails(folder.path(), &["plugin", "build", "in-js"]);
-    assert!(told.contains("hint: npm ci"), "{told}");
+    assert!(told.contains("hint: npm install"), "{told}");
     let told = fails(folder.path(), &["plugin", "test", "in-js"]);
     assert!(told.contains("in-js.wasm is not there yet") && told.contains("hint: easel plugin build in-js"), "{told}");
 }

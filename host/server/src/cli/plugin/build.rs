@@ -100,7 +100,7 @@ fn js(project: &Project) -> Result<Vec<u8>, Failure> {
     let compiler = Path::new("node_modules/.bin/componentize-js");
     if !project.folder.join(compiler).exists() {
         let message = "the JavaScript compiler is not installed in the plugin's folder";
-        return Err(Failure::new(message).with_hint("npm ci    (in that folder, with Node.js 20 or later)"));
+        return Err(Failure::new(message).with_hint("npm install    (in that folder, with Node.js 20 or later)"));
     }
     let made = scratch(project)?;
     let mut command = Command::new(Path::new(".").join(compiler));

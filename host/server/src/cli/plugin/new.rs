@@ -68,7 +68,7 @@ fn steps(language: Language) -> &'static [&'static str] {
     const TEST: &str = "easel plugin test";
     match language {
         Language::Rust => &[BUILD, TEST],
-        Language::Js => &["npm ci", BUILD, TEST],
+        Language::Js => &["npm install", BUILD, TEST],
         Language::Python => &["python3 -m venv .venv", ".venv/bin/pip install -r requirements.txt", BUILD, TEST],
     }
 }
