@@ -97,7 +97,7 @@ mod export {
     use crate::{Request, host};
 
     impl<T: Transformer> Guest for Exported<T> {
-        fn check() -> std::result::Result<(), PluginError> {
+        fn check() -> Result<(), PluginError> {
             Ok(T::check(&host::config()?)?)
         }
 
@@ -118,7 +118,7 @@ mod export {
         }
     }
 
-    fn hand_over(edits: Edits, raw: &RawEdits) -> std::result::Result<(), PluginError> {
+    fn hand_over(edits: Edits, raw: &RawEdits) -> Result<(), PluginError> {
         for edit in edits.edits {
             match edit {
                 Edit::Task(name) => raw.set_task(&name),
