@@ -391,6 +391,8 @@ mod tests {
         }
         let deep = "[".repeat(100_000);
         assert_eq!(inserted(deep.as_bytes(), &[], &pointer("/key"), "s"), Err(NoPlace::NotJson));
+        let nested = format!("{{\"key\":1,\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
+        assert_eq!(inserted(nested.as_bytes(), &[], &pointer("/key"), "s"), Err(NoPlace::NotJson));
         let long = format!("[{}]", "1".repeat(100_000));
         assert_eq!(inserted(long.as_bytes(), &[], &pointer("/0"), "s").map(drop), Err(NoPlace::NotJson));
     }

@@ -216,3 +216,20 @@ impl Tokens {
         Ok(text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn tokens_that_are_kept_are_bounded() {
+        let tokens = Tokens::default();
+        let body = br#"{"access_token":"token","expires_in":3600}"#;
+        for number in 0..3 * MAX_TOKENS {
+            let ask = async { Token::read(body).ok_or(()) };
+            let token = tokens.get(&Secret::new("key"), &format!("scope {number}"), ask).await.unwrap();
+            assert_eq!(token.expose(), "token");
+        }
+        assert_eq!(tokens.0.lock().await.len(), MAX_TOKENS);
+    }
+}

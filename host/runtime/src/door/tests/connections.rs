@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::Resolve as _;
-use rustls::RootCertStore;
+use tokio::net::TcpListener;
 
 use super::super::resolver::CheckedResolver;
-use super::super::{DoorError, Network, Reach};
+use super::super::{DoorError, Network, Outgoing, Reach};
 use super::upstream::Upstream;
-use super::{OPEN, Script, body, door, limited_door};
+use super::{OPEN, Script, body, door, get, limited_door, send};
 use crate::HostLimits;
 
 fn at(address: &str) -> SocketAddr {
@@ -86,10 +86,23 @@ async fn connection_is_used_again_by_its_own_door_and_by_no_other() {
 
 #[tokio::test]
 async fn connection_that_does_not_come_about_is_a_timeout_its_name_included() {
-    let network = Network::scripted(RootCertStore::empty(), Arc::new(|_| Box::pin(std::future::pending())));
+    let network = Network::scripted(super::roots(), Arc::new(|_| Box::pin(std::future::pending())));
     let limits = HostLimits { connect: Duration::from_millis(100), ..HostLimits::default() };
     let door = limited_door(&network, &["http://comfy.lan"], (OPEN, &[]), limits);
     let asked = tokio::time::timeout(Duration::from_secs(30), body(&door, "http://comfy.lan/"));
     let error = asked.await.expect("the door ends it").unwrap_err();
     assert!(matches!(&error, DoorError::Timeout { what: "accept a connection", .. }), "{error}");
+}
+
+#[tokio::test]
+async fn total_time_that_a_plugin_asks_for_counts_before_the_answer_as_well() {
+    // It takes connections, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let script = Script::default();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let door = door(&script.network(), &[url.trim_end_matches('/')], OPEN, &[]);
+    let outgoing = Outgoing { total: Some(Duration::from_millis(100)), ..get(&url, None) };
+    let asked = tokio::time::timeout(Duration::from_secs(30), send(&door, outgoing));
+    let error = asked.await.expect("the door ends it").err().unwrap();
+    assert!(matches!(&error, DoorError::Timeout { what: "answer", .. }), "{error}");
 }

@@ -49,11 +49,16 @@ impl Script {
     }
 
     fn network(&self) -> Network {
-        let mut roots = RootCertStore::empty();
-        let authority = include_bytes!("certificates/ca.pem");
-        roots.add(CertificateDer::from_pem_slice(authority).unwrap()).unwrap();
-        Network::scripted(roots, self.names())
+        Network::scripted(roots(), self.names())
     }
+}
+
+/// The tests' own authority.
+fn roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let authority = include_bytes!("certificates/ca.pem");
+    roots.add(CertificateDer::from_pem_slice(authority).unwrap()).unwrap();
+    roots
 }
 
 const HEAD: &str = "[plugin]\nid = \"p\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.2\"\n";
