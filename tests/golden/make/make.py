@@ -12,7 +12,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 # `models`, `mutations` and `sdxl` read what `tiny` wrote.
-SCRIPTS = ["schedules", "randn", "tokens", "tiny", "models", "mutations", "sdxl"]
+SCRIPTS = ["schedules", "samplers", "randn", "tokens", "tiny", "models", "mutations", "sdxl"]
 MOST_BYTES = 20_000_000
 
 
