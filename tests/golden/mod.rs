@@ -5,11 +5,13 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a fixture that cannot be read is a failed test")]
 
+mod files;
 mod mutations;
 mod picture;
 mod pipeline;
 mod rng;
 mod schedules;
+mod single;
 mod text;
 mod tokens;
 mod unet;
