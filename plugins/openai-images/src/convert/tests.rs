@@ -185,6 +185,15 @@ fn pictures_go_where_each_server_takes_them() {
     let two = parts(&["image[]=image.png image", "image[]=image.png reference"]);
     check("openai", &[Image, Reference], "/images/edits", two);
     check("openai", &[Reference], "/images/edits", parts(&["image=image.png reference"]));
+    for dialect in ["openai", "easel"] {
+        check(dialect, &[Image, Mask], "/images/edits", parts(&["image=image.png image", "mask=mask.png mask"]));
+    }
+    check(
+        "litellm",
+        &[Image, Mask],
+        "/images/edits",
+        json!(["n=1", "prompt=a fox", "image=image.png image", "mask=mask.png mask"]),
+    );
     check("vllm-omni", &[Image, Mask], "/images/edits", parts(&["image=image.png image", "mask_image=mask.png mask"]));
     let sd = json!(["n=1", "prompt=a fox", "image[]=image.png image", "mask=mask.png mask"]);
     check("sd-server", &[Image, Mask], "/images/edits", sd);
@@ -220,7 +229,7 @@ fn pictures_that_a_server_does_not_take_are_refused() {
         assert_eq!(error.kind, ErrorKind::Unsupported, "{}", error.message);
         (error.param.unwrap(), error.message)
     };
-    assert_eq!(refused("xai", &[Image, Mask]).0, "image");
+    assert_eq!(refused("xai", &[Image, Mask]).0, "mask");
     assert_eq!(
         refused("together", &[Image, Image]),
         ("image".into(), "this server takes at most 1 images here, not 2".into())
