@@ -185,15 +185,6 @@ fn pictures_go_where_each_server_takes_them() {
     let two = parts(&["image[]=image.png image", "image[]=image.png reference"]);
     check("openai", &[Image, Reference], "/images/edits", two);
     check("openai", &[Reference], "/images/edits", parts(&["image=image.png reference"]));
-    for dialect in ["openai", "easel"] {
-        check(dialect, &[Image, Mask], "/images/edits", parts(&["image=image.png image", "mask=mask.png mask"]));
-    }
-    check(
-        "litellm",
-        &[Image, Mask],
-        "/images/edits",
-        json!(["n=1", "prompt=a fox", "image=image.png image", "mask=mask.png mask"]),
-    );
     check("vllm-omni", &[Image, Mask], "/images/edits", parts(&["image=image.png image", "mask_image=mask.png mask"]));
     let sd = json!(["n=1", "prompt=a fox", "image[]=image.png image", "mask=mask.png mask"]);
     check("sd-server", &[Image, Mask], "/images/edits", sd);
@@ -219,6 +210,28 @@ fn pictures_go_where_each_server_takes_them() {
     );
     let form = json!(["prompt=a fox", "response_format=b64_json", "image=image.png image", "mask=mask.png mask"]);
     check("localai", &[Image, Mask], "/images/inpainting", form);
+}
+
+#[test]
+fn mask_is_a_picture_with_a_hole_where_a_server_wants_that() {
+    let mut file = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".to_vec();
+    file.extend([640_u32.to_be_bytes(), 480_u32.to_be_bytes()].concat());
+    let mask = Input { blob: Blob::new("image/png", &file).unwrap(), ..input(InputRole::Mask, "") };
+    let request = Request { inputs: vec![mask, input(InputRole::Image, "image")], ..request() };
+    let sent = |dialect: &str| {
+        let Body::Form(mut parts) = made(&of(dialect), &request).unwrap().body else { panic!("a form") };
+        let Some(Part::File(name, _, blob)) = parts.pop() else { panic!("the mask comes last") };
+        (name, blob.head().unwrap().size, blob.bytes(100).is_ok_and(|bytes| bytes == file))
+    };
+    for dialect in ["openai", "easel", "litellm", "localai"] {
+        assert_eq!(sent(dialect), ("mask".to_owned(), Size::new(640, 480), true), "{dialect}");
+    }
+    assert_eq!(sent("vllm-omni").0, "mask_image");
+    let odd = json!({"switches": {"edit": {"mask_marks": "grey"}}});
+    assert_eq!(
+        config(&odd).dialect().unwrap_err().message,
+        "config: mask_marks of an edit must be \"white\" or \"transparent\""
+    );
 }
 
 #[test]
@@ -304,7 +317,7 @@ fn models_say_what_the_upstream_takes() {
     let models = |config: &Config| serde_json::to_value(config.models().unwrap()).unwrap();
     let open = models(&config(&json!({})));
     assert_eq!(open[0]["id"], "openai-images");
-    assert_eq!(open[0]["tasks"], json!(["text-to-image", "image-to-image"]));
+    assert_eq!(open[0]["tasks"], json!(["text-to-image", "image-to-image", "inpainting"]));
     assert_eq!(open[0]["inputs"], json!({"images": 16, "references": 16}));
     assert!(open[0]["sizes"]["range"].get("default").is_none(), "the upstream has its own default");
     assert_eq!(open[0]["steps"], json!({"least": 1, "most": 1000}));
