@@ -12,7 +12,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 # `models` and `mutations` read what `tiny` wrote.
-SCRIPTS = ["schedules", "randn", "tokens", "tiny", "models", "mutations"]
+SCRIPTS = ["schedules", "samplers", "randn", "tokens", "tiny", "models", "mutations"]
 MOST_BYTES = 8_000_000
 
 
