@@ -9,6 +9,7 @@
 //! matrix products. Only `checkpoint.rs` maps memory. Nothing here opens a socket, reads the environment or knows HTTP.
 
 pub mod family;
+pub mod given;
 pub mod latent;
 pub mod pixels;
 pub mod rng;

@@ -11,8 +11,8 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-# `models`, `mutations` and `sdxl` read what `tiny` wrote.
-SCRIPTS = ["schedules", "samplers", "randn", "tokens", "tiny", "models", "mutations", "sdxl"]
+# `models`, `mutations`, `sdxl` and `edits` read what `tiny` wrote.
+SCRIPTS = ["schedules", "samplers", "randn", "tokens", "tiny", "models", "mutations", "sdxl", "edits"]
 MOST_BYTES = 20_000_000
 
 
