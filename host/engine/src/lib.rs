@@ -9,6 +9,8 @@
 //! matrix products. Only `checkpoint.rs` maps memory. Nothing here opens a socket, reads the environment or knows HTTP.
 
 pub mod family;
+pub mod given;
+pub mod latent;
 pub mod pixels;
 pub mod rng;
 pub mod sampler;
@@ -24,6 +26,7 @@ mod error;
 mod models;
 mod nn;
 mod plan;
+mod reader;
 mod stub;
 mod tokenizer;
 mod unet;

@@ -7,9 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use easel_core::{
-    Control, Determinism, ImageFormat, ModelInfo, ModelInputs, ModelOption, Numbers, Size, SizeRule, Task,
-};
+use easel_core::{Control, Determinism, ImageFormat, ModelInfo, ModelOption, Numbers, Size, SizeRule};
 use serde::Deserialize;
 
 use crate::checkpoint::Files;
@@ -49,9 +47,9 @@ pub struct Extras {
     pub name: Option<String>,
     /// Whether it makes only the size it was trained on.
     pub fixed_size: bool,
-    /// Steps, when a request names none; otherwise 30.
+    /// Steps, when a request names none; otherwise what suits the model's family.
     pub steps: Option<u32>,
-    /// Guidance scale, when a request names none; otherwise 7.5.
+    /// Guidance scale, when a request names none; otherwise what suits the model's family.
     pub guidance: Option<f64>,
 }
 
@@ -117,22 +115,26 @@ impl Entry {
             id: id.to_owned(),
             name: extras.name.unwrap_or_else(|| id.to_owned()),
             family: family.name.to_owned(),
-            tasks: vec![Task::TextToImage],
-            inputs: ModelInputs::default(),
+            tasks: facts.tasks.clone(),
+            inputs: facts.inputs,
             sizes: sizes(&facts, extras.fixed_size),
             max_count: MAX_COUNT,
             formats: ImageFormat::ALL.to_vec(),
             negative_prompt: Control::Honoured(()),
             seed: Control::Honoured(()),
-            steps: Control::Honoured(Numbers { least: 1, most: 200, default: Some(extras.steps.unwrap_or(30)) }),
+            steps: Control::Honoured(Numbers {
+                least: 1,
+                most: 200,
+                default: Some(extras.steps.unwrap_or(facts.steps)),
+            }),
             guidance: Control::Honoured(Numbers {
                 least: 0.0,
                 most: 30.0,
-                default: Some(extras.guidance.unwrap_or(7.5)),
+                default: Some(extras.guidance.unwrap_or(facts.guidance)),
             }),
             // Any name: samplers have many, and the engine refuses the unknown with the list.
             samplers: Control::Honoured(Vec::new()),
-            options: ["clip_skip", "eta", "schedule"]
+            options: ["clip_skip", "eta", "schedule", "strength"]
                 .map(|name| ModelOption { name: name.to_owned(), values: Vec::new() })
                 .to_vec(),
             determinism: Determinism::Exact,

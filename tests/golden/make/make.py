@@ -11,9 +11,9 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-# `models` and `mutations` read what `tiny` wrote.
-SCRIPTS = ["schedules", "samplers", "randn", "tokens", "tiny", "models", "mutations"]
-MOST_BYTES = 8_000_000
+# `models`, `mutations`, `sdxl` and `edits` read what `tiny` wrote.
+SCRIPTS = ["schedules", "samplers", "randn", "tokens", "tiny", "models", "mutations", "sdxl", "edits"]
+MOST_BYTES = 20_000_000
 
 
 def make(out):

@@ -5,20 +5,28 @@
 //! [`Run`], which goes one denoising step at a time, so that the device's thread can take turns between several.
 
 pub mod stable_diffusion;
+pub mod stable_diffusion_xl;
 
 use std::sync::Arc;
 
 use candle_core::Device;
+use easel_core::{ModelInputs, Task};
 
 use crate::checkpoint::Files;
 use crate::config;
 use crate::error::{Error, Result};
+use crate::given::Given;
 use crate::pixels::Pixels;
 use crate::sampler::Choice;
 use crate::schedule::NoiseConfig;
 
 /// Every family there is.
-pub const FAMILIES: &[Family] = &[stable_diffusion::FAMILY];
+pub const FAMILIES: &[Family] = &[
+    stable_diffusion::FAMILY,
+    stable_diffusion::INPAINTING,
+    stable_diffusion_xl::FAMILY,
+    stable_diffusion_xl::INPAINTING,
+];
 
 /// A kind of diffusion model.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +52,14 @@ pub struct Facts {
     pub noise: NoiseConfig,
     /// Prompt tokens that it reads, without start and end.
     pub prompt_tokens: usize,
+    /// Steps, when neither the request nor `easel.json` says.
+    pub steps: u32,
+    /// Guidance scale, when neither the request nor `easel.json` says.
+    pub guidance: f64,
+    /// What it can do.
+    pub tasks: Vec<Task>,
+    /// The pictures that it takes.
+    pub inputs: ModelInputs,
 }
 
 /// A loaded model.
@@ -90,8 +106,8 @@ pub trait Run {
 pub struct Recipe {
     /// What to show.
     pub prompt: String,
-    /// What not to show; nothing when guidance is at most 1.
-    pub negative_prompt: String,
+    /// What not to show; of no effect when guidance is at most 1. To some models, none and an empty one are not the same.
+    pub negative_prompt: Option<String>,
     /// Width and height, both multiples of what the model asks for.
     pub size: (u32, u32),
     /// Seed of the noise.
@@ -106,6 +122,8 @@ pub struct Recipe {
     pub eta: f64,
     /// Text layers left out at the end.
     pub clip_skip: usize,
+    /// The pictures that it starts from.
+    pub given: Option<Arc<Given>>,
 }
 
 /// Finds the family of a model.
