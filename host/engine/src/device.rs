@@ -19,7 +19,7 @@ use candle_core::Device;
 use easel_core::{Context, Error, ErrorKind, Event, Image, ImageFormat, Note, NoteKind, Permit};
 use tokio::sync::oneshot;
 
-use crate::family::{Model, Run};
+use crate::family::{Model, Recipe, Run};
 use crate::models::Entry;
 use crate::pixels::Pixels;
 use crate::plan::{Plan, named};
@@ -247,7 +247,7 @@ impl Job {
         }
         let plan = &self.work.plan;
         self.work.context.progress.tell(Event::Stage("decoding".to_owned()));
-        let picture = fit(run.finish()?, plan.size);
+        let picture = shown(run.finish()?, recipe, plan.size);
         let encoded = picture.encode(plan.format, plan.quality, &plan.texts(recipe))?;
         self.images.push((encoded, recipe.seed));
         self.run = None;
@@ -267,10 +267,11 @@ impl Job {
 
     /// Shows the picture as it stands; one that cannot be shown yet is not shown.
     fn preview(&self, image: u32) {
-        let Some(run) = &self.run else { return };
-        let shown =
-            run.preview().and_then(|picture| fit(picture, self.work.plan.size).encode(ImageFormat::Png, None, &[]));
-        match shown {
+        let plan = &self.work.plan;
+        let (Some(run), Some(recipe)) = (&self.run, plan.recipes.get(self.images.len())) else { return };
+        let encoded =
+            run.preview().and_then(|picture| shown(picture, recipe, plan.size).encode(ImageFormat::Png, None, &[]));
+        match encoded {
             Ok(picture) => self.work.context.progress.tell(Event::Partial { image, picture }),
             Err(error) => tracing::debug!(error = %error, "no preview"),
         }
@@ -307,6 +308,11 @@ impl Job {
     }
 }
 
-fn fit(picture: Pixels, (width, height): (u32, u32)) -> Pixels {
-    if picture.size() == (width, height) { picture } else { picture.fitted(width, height) }
+/// A picture in the size of the answer, with what a mask keeps of the given one.
+fn shown(picture: Pixels, recipe: &Recipe, (width, height): (u32, u32)) -> Pixels {
+    let picture = if picture.size() == (width, height) { picture } else { picture.fitted(width, height) };
+    match &recipe.given {
+        Some(given) => given.kept_in(picture),
+        None => picture,
+    }
 }

@@ -11,6 +11,7 @@
 
 pub mod examine;
 pub mod family;
+pub mod given;
 pub mod latent;
 pub mod pixels;
 pub mod rng;

@@ -8,9 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use easel_core::{
-    Control, Determinism, ImageFormat, ModelInfo, ModelInputs, ModelOption, Numbers, Size, SizeRule, Task,
-};
+use easel_core::{Control, Determinism, ImageFormat, ModelInfo, ModelOption, Numbers, Size, SizeRule};
 use serde::Deserialize;
 
 use crate::checkpoint::{Files, Stamp, weights_in};
@@ -191,8 +189,8 @@ impl Entry {
             id: id.to_owned(),
             name: extras.name.unwrap_or_else(|| id.to_owned()),
             family: family.name.to_owned(),
-            tasks: vec![Task::TextToImage],
-            inputs: ModelInputs::default(),
+            tasks: facts.tasks.clone(),
+            inputs: facts.inputs,
             sizes: sizes(&facts, extras.fixed_size),
             max_count: MAX_COUNT,
             formats: ImageFormat::ALL.to_vec(),
@@ -210,7 +208,7 @@ impl Entry {
             }),
             // Any name: samplers have many, and the engine refuses the unknown with the list.
             samplers: Control::Honoured(Vec::new()),
-            options: ["clip_skip", "eta", "schedule"]
+            options: ["clip_skip", "eta", "schedule", "strength"]
                 .map(|name| ModelOption { name: name.to_owned(), values: Vec::new() })
                 .to_vec(),
             determinism: Determinism::Exact,

@@ -11,8 +11,8 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-# `models`, `mutations`, `sdxl` and `single` read what `tiny` wrote.
-SCRIPTS = ["schedules", "samplers", "randn", "tokens", "tiny", "models", "mutations", "sdxl", "single", "formats", "layouts"]
+# `models`, `mutations`, `sdxl`, `edits` and `single` read what `tiny` wrote.
+SCRIPTS = ["schedules", "samplers", "randn", "tokens", "tiny", "models", "mutations", "sdxl", "edits", "single", "formats", "layouts"]
 MOST_BYTES = 20_000_000
 
 
