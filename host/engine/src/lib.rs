@@ -11,6 +11,7 @@
 
 pub mod examine;
 pub mod family;
+pub mod latent;
 pub mod pixels;
 pub mod rng;
 pub mod sampler;
@@ -26,6 +27,7 @@ mod error;
 mod models;
 mod nn;
 mod plan;
+mod reader;
 mod single;
 mod stub;
 mod tokenizer;

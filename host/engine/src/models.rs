@@ -53,9 +53,9 @@ pub struct Extras {
     pub name: Option<String>,
     /// Whether it makes only the size it was trained on.
     pub fixed_size: bool,
-    /// Steps, when a request names none; otherwise 30.
+    /// Steps, when a request names none; otherwise what suits the model's family.
     pub steps: Option<u32>,
-    /// Guidance scale, when a request names none; otherwise 7.5.
+    /// Guidance scale, when a request names none; otherwise what suits the model's family.
     pub guidance: Option<f64>,
 }
 
@@ -198,11 +198,15 @@ impl Entry {
             formats: ImageFormat::ALL.to_vec(),
             negative_prompt: Control::Honoured(()),
             seed: Control::Honoured(()),
-            steps: Control::Honoured(Numbers { least: 1, most: 200, default: Some(extras.steps.unwrap_or(30)) }),
+            steps: Control::Honoured(Numbers {
+                least: 1,
+                most: 200,
+                default: Some(extras.steps.unwrap_or(facts.steps)),
+            }),
             guidance: Control::Honoured(Numbers {
                 least: 0.0,
                 most: 30.0,
-                default: Some(extras.guidance.unwrap_or(7.5)),
+                default: Some(extras.guidance.unwrap_or(facts.guidance)),
             }),
             // Any name: samplers have many, and the engine refuses the unknown with the list.
             samplers: Control::Honoured(Vec::new()),

@@ -56,7 +56,7 @@ pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u6
         );
         notes.push(Note::about(NoteKind::Adjusted, names.size, message));
     }
-    let guidance = request.guidance.unwrap_or_else(|| default(&entry.info.guidance, 7.5));
+    let guidance = request.guidance.unwrap_or_else(|| default(&entry.info.guidance, entry.facts.guidance));
     if guidance <= 1.0 && request.negative_prompt.as_deref().is_some_and(|negative| !negative.trim().is_empty()) {
         let message =
             format!("{} has no effect at {} {guidance}; it needs more than 1", names.negative_prompt, names.guidance);
@@ -70,10 +70,10 @@ pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u6
     let seed = request.seed.unwrap_or(fallback_seed);
     let recipe = Recipe {
         prompt: request.prompt.clone(),
-        negative_prompt: request.negative_prompt.clone().unwrap_or_default(),
+        negative_prompt: request.negative_prompt.clone(),
         size: made,
         seed,
-        steps: request.steps.unwrap_or_else(|| default(&entry.info.steps, 30)) as usize,
+        steps: request.steps.unwrap_or_else(|| default(&entry.info.steps, entry.facts.steps)) as usize,
         guidance,
         choice,
         eta: options.eta,
@@ -93,9 +93,9 @@ impl Plan {
 
     fn parameters(&self, recipe: &Recipe) -> String {
         let mut text = recipe.prompt.trim().to_owned();
-        if !recipe.negative_prompt.trim().is_empty() {
+        if let Some(negative) = recipe.negative_prompt.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
             text.push_str("\nNegative prompt: ");
-            text.push_str(recipe.negative_prompt.trim());
+            text.push_str(negative);
         }
         let Recipe { steps, guidance, seed, choice, clip_skip, .. } = recipe;
         let (width, height) = self.size;

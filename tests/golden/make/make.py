@@ -11,8 +11,8 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-# `models`, `mutations` and `single` read what `tiny` wrote.
-SCRIPTS = ["schedules", "randn", "tokens", "tiny", "models", "mutations", "single", "formats", "layouts"]
+# `models`, `mutations`, `sdxl` and `single` read what `tiny` and `sdxl` wrote.
+SCRIPTS = ["schedules", "randn", "tokens", "tiny", "models", "mutations", "sdxl", "single", "formats", "layouts"]
 MOST_BYTES = 20_000_000
 
 

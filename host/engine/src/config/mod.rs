@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 
 pub(crate) use noise::noise;
 pub(crate) use text::{TextConfig, text};
-pub(crate) use unet::{UnetConfig, UnetLevel, unet};
+pub(crate) use unet::{UnetAddition, UnetConfig, UnetLevel, unet};
 pub(crate) use vae::{VaeConfig, vae};
 
 /// The class a model's `model_index.json` names, by which its family is found.

@@ -130,7 +130,7 @@ impl Run for Page {
 
 fn entry(id: &str, family: &'static Family) -> Arc<Entry> {
     let noise = NoiseConfig::from_json("{}").unwrap();
-    let facts = Facts { native: (16, 16), multiple: 8, noise, prompt_tokens: 75 };
+    let facts = Facts { native: (16, 16), multiple: 8, noise, prompt_tokens: 75, steps: 30, guidance: 7.5 };
     Arc::new(Entry::new(id, family, facts, Files::Embedded(&[]), Extras::default()))
 }
 

@@ -5,6 +5,7 @@
 //! [`Run`], which goes one denoising step at a time, so that the device's thread can take turns between several.
 
 pub mod stable_diffusion;
+pub mod stable_diffusion_xl;
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::sampler::Choice;
 use crate::schedule::NoiseConfig;
 
 /// Every family there is.
-pub const FAMILIES: &[Family] = &[stable_diffusion::FAMILY];
+pub const FAMILIES: &[Family] = &[stable_diffusion::FAMILY, stable_diffusion_xl::FAMILY];
 
 /// A kind of diffusion model.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,10 @@ pub struct Facts {
     pub noise: NoiseConfig,
     /// Prompt tokens that it reads, without start and end.
     pub prompt_tokens: usize,
+    /// Steps, when neither the request nor `easel.json` says.
+    pub steps: u32,
+    /// Guidance scale, when neither the request nor `easel.json` says.
+    pub guidance: f64,
 }
 
 /// A loaded model.
@@ -90,8 +95,8 @@ pub trait Run {
 pub struct Recipe {
     /// What to show.
     pub prompt: String,
-    /// What not to show; nothing when guidance is at most 1.
-    pub negative_prompt: String,
+    /// What not to show; of no effect when guidance is at most 1. To some models, none and an empty one are not the same.
+    pub negative_prompt: Option<String>,
     /// Width and height, both multiples of what the model asks for.
     pub size: (u32, u32),
     /// Seed of the noise.
