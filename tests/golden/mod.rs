@@ -7,6 +7,8 @@
 
 mod edits;
 mod files;
+mod flow;
+mod flux2;
 mod given;
 mod mutations;
 mod picture;
@@ -18,6 +20,7 @@ mod text;
 mod tokens;
 mod unet;
 mod vae;
+mod z_image;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

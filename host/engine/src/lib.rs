@@ -11,6 +11,7 @@
 
 pub mod examine;
 pub mod family;
+pub mod flow;
 pub mod given;
 pub mod latent;
 pub mod pixels;
@@ -25,16 +26,21 @@ mod clip;
 mod config;
 mod device;
 mod error;
+mod flux2;
 mod models;
 mod nn;
 mod plan;
+mod prompt;
+mod qwen3;
 mod reader;
+mod reference;
 mod single;
 mod stub;
 mod tokenizer;
 mod unet;
 mod vae;
 mod weights;
+mod z_image;
 
 pub use backend::{DeviceChoice, Engine, EngineOptions};
 pub use checkpoint::Files;
