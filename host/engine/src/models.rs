@@ -17,6 +17,7 @@ use crate::checkpoint::{Files, Stamp, weights_in};
 use crate::config::read_json;
 use crate::error::{Error, Result};
 use crate::family::{self, Facts, Family};
+use crate::safety;
 use crate::single::{SingleFile, TOKENIZERS};
 
 /// The id of the model compiled into the program.
@@ -74,7 +75,7 @@ pub(crate) fn built_in() -> Result<Entry> {
 }
 
 /// Folders among the models that hold no model but what models share.
-const SHARED: &[&str] = &[TOKENIZERS, "embeddings", "loras", "safety_checker"];
+const SHARED: &[&str] = &[TOKENIZERS, safety::FOLDER, "embeddings", "loras"];
 
 /// Every model in a folder, by name. A folder that does not exist holds none.
 pub(crate) fn in_folder(folder: &Path) -> Result<(Vec<Entry>, Vec<Problem>)> {

@@ -12,7 +12,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 # `models`, `mutations`, `sdxl` and `single` read what `tiny` and `sdxl` wrote.
-SCRIPTS = ["schedules", "randn", "tokens", "tiny", "models", "mutations", "sdxl", "single", "formats", "layouts"]
+SCRIPTS = ["schedules", "randn", "tokens", "tiny", "models", "mutations", "sdxl", "single", "formats", "layouts", "safety", "tiles"]
 MOST_BYTES = 20_000_000
 
 

@@ -17,7 +17,7 @@ use crate::checkpoint::Files;
 use crate::error::{Error, Result};
 
 pub(crate) use noise::noise;
-pub(crate) use text::{TextConfig, text};
+pub(crate) use text::{TextConfig, activation, text};
 pub(crate) use unet::{UnetAddition, UnetConfig, UnetLevel, unet};
 pub(crate) use vae::{VaeConfig, vae};
 
