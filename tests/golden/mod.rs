@@ -5,7 +5,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a fixture that cannot be read is a failed test")]
 
+mod edits;
 mod files;
+mod given;
 mod mutations;
 mod picture;
 mod pipeline;

@@ -165,10 +165,10 @@ async fn what_is_not_possible_is_refused_in_the_callers_words() {
     };
     for (draft, param, says) in [
         (Draft { sampler: Some("DPM++ 2M".to_owned()), ..Draft::new(PROMPT) }, "sampler", "ddim, euler, euler_a"),
-        (option("schedule", "\"beta\""), "options.schedule", "karras"),
+        (option("schedule", "\"polynomial\""), "options.schedule", "karras"),
         (option("eta", "2"), "options.eta", "from 0 to 1"),
         (option("clip_skip", "3"), "options.clip_skip", "from 0 to 2"),
-        (option("tiling", "true"), "options.tiling", "clip_skip, eta, schedule"),
+        (option("tiling", "true"), "options.tiling", "clip_skip, eta, schedule, strength"),
     ] {
         let error = make(&engine, draft).await.unwrap_err();
         assert_eq!((error.kind(), error.param()), (ErrorKind::InvalidRequest, Some(param)), "{error}");
@@ -196,7 +196,7 @@ async fn the_stub_answers_without_a_model() {
     }
 }
 
-fn engine() -> Engine {
+pub(crate) fn engine() -> Engine {
     Engine::start(EngineOptions::default()).unwrap()
 }
 
@@ -220,7 +220,7 @@ pub(crate) fn job(backend: &dyn Backend, draft: Draft, context: &Context) -> Res
     Ok(Job { request, model, permit })
 }
 
-async fn make(backend: &dyn Backend, draft: Draft) -> Result<Output, Error> {
+pub(crate) async fn make(backend: &dyn Backend, draft: Draft) -> Result<Output, Error> {
     let context = context();
     let job = job(backend, draft, &context)?;
     backend.generate(&context, job).await

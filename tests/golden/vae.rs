@@ -51,5 +51,5 @@ fn tiles_join_as_diffusers_joins_them_and_are_near_the_whole() {
     let (sum, worst) = gaps.fold((0.0, 0f64), |(sum, worst), gap| (sum + gap, worst.max(gap)));
     let mean = sum / whole.values.len() as f64;
     println!("tiles of shapes: mean {mean:.2} levels, worst {worst:.1}");
-    assert!(mean <= 4.0, "tiles are {mean} levels off on average");
+    assert!(mean <= 6.0, "tiles are {mean} levels off on average");
 }

@@ -157,7 +157,14 @@ impl Backend for Engine {
 
     async fn generate(&self, context: &Context, job: Job) -> Result<Output> {
         let entry = self.entry(&job.model.id).ok_or_else(|| crate::Error::NoModel(job.model.id.clone()))?;
-        let plan = plan(&entry, &job.request, context.fallback_seed)?;
+        let plan = if job.request.inputs.is_empty() {
+            plan(&entry, &job.request, context.fallback_seed)?
+        } else {
+            // Pictures are decoded meanwhile, which takes long enough to be done elsewhere.
+            let (entry, request, seed) = (Arc::clone(&entry), job.request.clone(), context.fallback_seed);
+            let planned = tokio::task::spawn_blocking(move || plan(&entry, &request, seed));
+            planned.await.map_err(|_| crate::Error::Stopped)??
+        };
         let (answer, result) = oneshot::channel();
         self.device.send(Work {
             entry,

@@ -21,7 +21,7 @@ use easel_core::{Context, Error, ErrorKind, Event, Image, ImageFormat, Note, Not
 use tokio::sync::oneshot;
 
 use crate::checkpoint::Files;
-use crate::family::{Model, Run};
+use crate::family::{Model, Recipe, Run};
 use crate::models::Entry;
 use crate::pixels::Pixels;
 use crate::plan::{Plan, named};
@@ -306,11 +306,10 @@ impl Job {
         }
         let plan = &self.work.plan;
         self.work.context.progress.tell(Event::Stage("decoding".to_owned()));
-        let picture = run.finish()?;
+        let picture = shown(run.finish()?, recipe, plan.size);
         if is_blocked(checker.as_deref(), &picture)? {
             return Err(blocked(image, plan.recipes.len()));
         }
-        let picture = fit(picture, plan.size);
         let encoded = picture.encode(plan.format, plan.quality, &plan.texts(recipe))?;
         self.images.push((encoded, recipe.seed));
         self.run = None;
@@ -330,12 +329,19 @@ impl Job {
 
     /// Shows the picture as it stands; one that cannot be shown yet, or must not be, is not shown.
     fn preview(&self, image: u32) {
-        let (Some(run), Some(loaded)) = (&self.run, &self.model) else { return };
-        let shown = run.preview().and_then(|picture| match is_blocked(loaded.checker.as_deref(), &picture)? {
-            true => Ok(None),
-            false => fit(picture, self.work.plan.size).encode(ImageFormat::Png, None, &[]).map(Some),
+        let plan = &self.work.plan;
+        let (Some(run), Some(loaded), Some(recipe)) = (&self.run, &self.model, plan.recipes.get(self.images.len()))
+        else {
+            return;
+        };
+        let encoded = run.preview().and_then(|picture| {
+            let picture = shown(picture, recipe, plan.size);
+            match is_blocked(loaded.checker.as_deref(), &picture)? {
+                true => Ok(None),
+                false => picture.encode(ImageFormat::Png, None, &[]).map(Some),
+            }
         });
-        match shown {
+        match encoded {
             Ok(Some(picture)) => self.work.context.progress.tell(Event::Partial { image, picture }),
             Ok(None) => {}
             Err(error) => tracing::debug!(error = %error, "no preview"),
@@ -384,6 +390,11 @@ fn blocked(image: usize, count: usize) -> Error {
     Error::new(ErrorKind::ContentPolicy, message).with_hint("another prompt or another seed makes another picture")
 }
 
-fn fit(picture: Pixels, (width, height): (u32, u32)) -> Pixels {
-    if picture.size() == (width, height) { picture } else { picture.fitted(width, height) }
+/// A picture in the size of the answer, with what a mask keeps of the given one.
+fn shown(picture: Pixels, recipe: &Recipe, (width, height): (u32, u32)) -> Pixels {
+    let picture = if picture.size() == (width, height) { picture } else { picture.fitted(width, height) };
+    match &recipe.given {
+        Some(given) => given.kept_in(picture),
+        None => picture,
+    }
 }

@@ -11,6 +11,8 @@
 
 pub mod examine;
 pub mod family;
+pub mod given;
+pub mod inventory;
 pub mod latent;
 pub mod pixels;
 pub mod rng;

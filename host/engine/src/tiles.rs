@@ -101,7 +101,9 @@ mod tests {
     /// Stands for a decoder that sees nothing but the latent of each pixel.
     fn enlarge(latents: &Tensor) -> candle_core::Result<Tensor> {
         let (batch, height, width, channels) = latents.dims4()?;
-        let wide = latents.reshape((batch, height, 1, width, 1, channels))?.broadcast_as((batch, height, 2, width, 2, channels))?;
+        let wide = latents
+            .reshape((batch, height, 1, width, 1, channels))?
+            .broadcast_as((batch, height, 2, width, 2, channels))?;
         wide.contiguous()?.reshape((batch, 2 * height, 2 * width, channels))
     }
 

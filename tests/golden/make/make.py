@@ -11,8 +11,8 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-# `models`, `mutations`, `sdxl` and `single` read what `tiny` and `sdxl` wrote.
-SCRIPTS = ["schedules", "randn", "tokens", "tiny", "models", "mutations", "sdxl", "single", "formats", "layouts", "safety", "tiles"]
+# `models`, `mutations`, `sdxl`, `edits` and `single` read what `tiny` and `sdxl` wrote.
+SCRIPTS = ["schedules", "samplers", "randn", "tokens", "tiny", "models", "mutations", "sdxl", "edits", "single", "formats", "layouts", "safety", "tiles"]
 MOST_BYTES = 20_000_000
 
 

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use candle_core::Device;
-use easel_core::{Context, Draft, Error, ErrorKind, GenerationRequest, ParamNames, Principal, Progress, RequestId};
+use easel_core::{
+    Context, Draft, Error, ErrorKind, GenerationRequest, ParamNames, Principal, Progress, RequestId, Task,
+};
 use tokio::sync::oneshot;
 
 use super::{Answer, DeviceThread, Guard, Work};
@@ -130,7 +132,16 @@ impl Run for Page {
 
 fn entry(id: &str, family: &'static Family) -> Arc<Entry> {
     let noise = NoiseConfig::from_json("{}").unwrap();
-    let facts = Facts { native: (16, 16), multiple: 8, noise, prompt_tokens: 75, steps: 30, guidance: 7.5 };
+    let facts = Facts {
+        native: (16, 16),
+        multiple: 8,
+        noise,
+        prompt_tokens: 75,
+        steps: 30,
+        guidance: 7.5,
+        tasks: vec![Task::TextToImage],
+        inputs: Default::default(),
+    };
     Arc::new(Entry::new(id, family, facts, Files::Embedded(&[]), Extras::default()))
 }
 

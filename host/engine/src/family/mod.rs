@@ -10,16 +10,23 @@ pub mod stable_diffusion_xl;
 use std::sync::Arc;
 
 use candle_core::Device;
+use easel_core::{ModelInputs, Task};
 
 use crate::checkpoint::Files;
 use crate::config;
 use crate::error::{Error, Result};
+use crate::given::Given;
 use crate::pixels::Pixels;
 use crate::sampler::Choice;
 use crate::schedule::NoiseConfig;
 
 /// Every family there is.
-pub const FAMILIES: &[Family] = &[stable_diffusion::FAMILY, stable_diffusion_xl::FAMILY];
+pub const FAMILIES: &[Family] = &[
+    stable_diffusion::FAMILY,
+    stable_diffusion::INPAINTING,
+    stable_diffusion_xl::FAMILY,
+    stable_diffusion_xl::INPAINTING,
+];
 
 /// A kind of diffusion model.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +56,10 @@ pub struct Facts {
     pub steps: u32,
     /// Guidance scale, when neither the request nor `easel.json` says.
     pub guidance: f64,
+    /// What it can do.
+    pub tasks: Vec<Task>,
+    /// The pictures that it takes.
+    pub inputs: ModelInputs,
 }
 
 /// A loaded model.
@@ -111,6 +122,8 @@ pub struct Recipe {
     pub eta: f64,
     /// Text layers left out at the end.
     pub clip_skip: usize,
+    /// The pictures that it starts from.
+    pub given: Option<Arc<Given>>,
 }
 
 /// Finds the family of a model.

@@ -24,6 +24,9 @@ pub const FAMILY: Family = Family {
     load: |files, device| Ok(Arc::new(load(files, device)?)),
 };
 
+/// The line of models that were made for inpainting.
+pub const INPAINTING: Family = Family { class_name: "StableDiffusionInpaintPipeline", ..FAMILY };
+
 /// Opens a model on the CPU.
 ///
 /// # Errors

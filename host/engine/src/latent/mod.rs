@@ -1,16 +1,21 @@
 //! Latent diffusion: prompts become conditions, a network takes the noise out of latents, an autoencoder shows them.
 //!
 //! What Stable Diffusion 1, 2 and SDXL share: the parts of a model, and one denoising loop (`run.rs`). What differs is how
-//! they read prompts; each family gives a [`Prompts`] for that, and nothing else. Defined by diffusers'
-//! `StableDiffusionPipeline` and `StableDiffusionXLPipeline`.
+//! they read prompts; each family gives a [`Prompts`] for that, and nothing else. Making, changing and inpainting pictures is one
+//! loop too; they differ in where it starts (`canvas.rs`). Defined by diffusers' `StableDiffusionPipeline`,
+//! `StableDiffusionXLPipeline` and their siblings.
 
+mod canvas;
 mod run;
 
+use std::sync::{Arc, OnceLock};
+
 use candle_core::{DType, Device, Tensor};
+use easel_core::{ModelInputs, Task};
 
 use crate::checkpoint::Files;
 use crate::config::{self, VaeConfig};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::family::{Facts, Model, Recipe, Run};
 use crate::pixels::Pixels;
 use crate::reader::Text;
@@ -20,8 +25,6 @@ use crate::tokenizer::Tokens;
 use crate::trace::{Recorder, Trace, Values};
 use crate::unet::{Conditions, Unet};
 use crate::vae::{Decoder, Encoder};
-
-use std::sync::Arc;
 
 pub use run::Denoising;
 
@@ -65,6 +68,8 @@ pub struct LatentDiffusion {
     prompts: Box<dyn Prompts>,
     unet: Unet,
     decoder: Decoder,
+    /// Loaded when the first picture is to be changed.
+    encoder: OnceLock<Encoder>,
     schedule: Schedule,
     vae: VaeConfig,
     files: Files,
@@ -81,6 +86,20 @@ const WEIGHTS: &str = "diffusion_pytorch_model";
 pub(crate) fn describe(files: &Files, noise: NoiseConfig) -> Result<Facts> {
     let (unet, vae, text) = (config::unet(files)?, config::vae(files)?, config::text(files, "text_encoder")?);
     let factor = vae.factor();
+    // Latents alone, or with a mask and the latents of what it leaves: a network for inpainting and nothing else.
+    let latent = vae.latent_channels;
+    let tasks = match unet.in_channels {
+        channels if channels == latent => Task::ALL.to_vec(),
+        channels if channels == 2 * latent + 1 => vec![Task::Inpainting],
+        channels => {
+            return Err(Error::Unsupported {
+                file: "unet/config.json".to_owned(),
+                key: "in_channels".to_owned(),
+                value: channels.to_string(),
+                allowed: format!("{latent}, and {} for inpainting", 2 * latent + 1),
+            });
+        }
+    };
     let side = u32::try_from(unet.sample_size * factor).unwrap_or(u32::MAX);
     // A network that was distilled to a few steps without guidance says so nowhere but in its sampler.
     let distilled =
@@ -93,6 +112,8 @@ pub(crate) fn describe(files: &Files, noise: NoiseConfig) -> Result<Facts> {
         prompt_tokens: text.positions.saturating_sub(2),
         steps,
         guidance,
+        tasks,
+        inputs: ModelInputs { images: 1, references: 0 },
     })
 }
 
@@ -107,6 +128,7 @@ impl LatentDiffusion {
             prompts,
             unet: Unet::load(&config::unet(files)?, &files.weights("unet", WEIGHTS, device)?)?,
             decoder: Decoder::load(&vae, &files.weights("vae", WEIGHTS, device)?)?,
+            encoder: OnceLock::new(),
             schedule: Schedule::new(noise)?,
             vae,
             files: files.clone(),
@@ -181,8 +203,7 @@ impl LatentDiffusion {
     /// # Errors
     /// What the files lack; a tensor operation that failed.
     pub fn encode_picture(&self, picture: &Values, recorder: &Recorder) -> Result<(Values, Values)> {
-        let encoder = Encoder::load(&self.vae, &self.files.weights("vae", WEIGHTS, &self.device)?)?;
-        let posterior = encoder.forward(&picture.map(&self.device)?, recorder.trace())?;
+        let posterior = self.encoder()?.forward(&picture.map(&self.device)?, recorder.trace())?;
         Ok((Values::of_map(&posterior.mean)?, Values::of_map(&posterior.log_variance)?))
     }
 
@@ -193,6 +214,27 @@ impl LatentDiffusion {
         let sizes = [height, width, 0.0, 0.0, height, width];
         let added = self.unet.addition(read.pooled.as_ref(), &sizes, trace)?;
         Ok(Conditions { text: read.text, added })
+    }
+
+    fn encoder(&self) -> Result<&Encoder> {
+        if let Some(encoder) = self.encoder.get() {
+            return Ok(encoder);
+        }
+        let encoder = Encoder::load(&self.vae, &self.files.weights("vae", WEIGHTS, &self.device)?)?;
+        Ok(self.encoder.get_or_init(|| encoder))
+    }
+
+    /// The dimensions of a picture's latents: channels, height, width.
+    fn dims(&self, (width, height): (u32, u32)) -> (usize, usize, usize) {
+        let factor = self.vae.factor();
+        (self.vae.latent_channels, height as usize / factor, width as usize / factor)
+    }
+
+    /// Latents `[channels, height, width]` of a picture as the network takes them: `[1, height, width, channels]`.
+    fn map(&self, latents: &[f32], size: (u32, u32)) -> Result<Tensor> {
+        let (channels, height, width) = self.dims(size);
+        let tensor = Tensor::from_slice(latents, (1, channels, height, width), &self.device)?;
+        Ok(tensor.permute((0, 2, 3, 1))?.contiguous()?)
     }
 
     fn show(&self, latents: &Tensor) -> Result<Pixels> {

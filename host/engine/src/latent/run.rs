@@ -1,12 +1,14 @@
 //! The denoising loop: one picture of a latent diffusion model being made.
 //!
 //! Negative prompt first, both in one batch; no second pass when guidance is at most 1; noise drawn as
-//! `[1, channels, height, width]` by the CPU generator of the seed.
+//! `[1, channels, height, width]` by the CPU generator of the seed. Where it starts, and what it keeps of a given picture, is
+//! `canvas.rs`.
 
 use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use super::canvas::{Canvas, Kept};
 use super::{Absent, LatentDiffusion, Read};
 use crate::error::Result;
 use crate::family::{Recipe, Run};
@@ -29,7 +31,11 @@ pub struct Denoising {
     latents: Vec<f32>,
     /// What the last step took for the finished latents.
     clean: Vec<f32>,
-    dims: (usize, usize, usize),
+    size: (u32, u32),
+    /// The step of the sampler that this run begins with.
+    first: usize,
+    kept: Option<Kept>,
+    beside: Option<Tensor>,
 }
 
 impl Denoising {
@@ -41,14 +47,10 @@ impl Denoising {
         let read = read(&model, recipe)?;
         let conditions = model.conditions(read, recipe.size, Trace::none())?;
         let sampler = recipe.choice.begin(&model.schedule, recipe.steps, recipe.eta)?;
-        let factor = model.vae.factor();
-        let (width, height) = (recipe.size.0 as usize / factor, recipe.size.1 as usize / factor);
-        let dims = (model.vae.latent_channels, height, width);
         let mut noise = TorchGenerator::new(recipe.seed);
-        let start = sampler.start() as f32;
-        let latents: Vec<f32> = noise.normals(dims.0 * height * width).into_iter().map(|x| x * start).collect();
-        let clean = latents.clone();
-        Ok(Self { model, sampler, noise, conditions, guidance: recipe.guidance, latents, clean, dims })
+        let Canvas { first, latents, kept, beside } = Canvas::new(&model, recipe, &*sampler, &mut noise)?;
+        let (clean, size, guidance) = (latents.clone(), recipe.size, recipe.guidance);
+        Ok(Self { model, sampler, noise, conditions, guidance, latents, clean, size, first, kept, beside })
     }
 
     /// Takes a step, telling `recorder` of what happens inside the network.
@@ -62,13 +64,18 @@ impl Denoising {
     /// The latents as they stand: `[1, channels, height, width]`.
     #[must_use]
     pub fn latents(&self) -> Values {
-        let (channels, height, width) = self.dims;
+        let (channels, height, width) = self.model.dims(self.size);
         Values { dims: vec![1, channels, height, width], values: self.latents.clone() }
     }
 
     fn advance(&mut self, step: usize, trace: Trace<'_>) -> Result<()> {
+        let step = self.first + step;
         let scale = self.sampler.input_scale(step);
-        let input = (self.map(&self.latents)? * scale)?;
+        let input = (self.model.map(&self.latents, self.size)? * scale)?;
+        let input = match &self.beside {
+            Some(beside) => Tensor::cat(&[&input, beside], 3)?,
+            None => input,
+        };
         let batch = self.conditions.text.dim(0)?;
         let input = if batch == 2 { Tensor::cat(&[&input, &input], 0)? } else { input };
         let output = self.model.unet.forward(&input, self.sampler.timestep(step), &self.conditions, trace)?;
@@ -82,14 +89,10 @@ impl Denoising {
         self.sampler.clean(step, &self.latents, &predicted, &mut self.clean);
         let noise = &mut self.noise;
         self.sampler.step(step, &mut self.latents, &predicted, &mut |count| noise.normals(count));
+        if let Some(kept) = &self.kept {
+            kept.put_back(&*self.sampler, step + 1, &mut self.latents);
+        }
         Ok(())
-    }
-
-    /// Latents as the network takes them: `[1, height, width, channels]`.
-    fn map(&self, latents: &[f32]) -> Result<Tensor> {
-        let (channels, height, width) = self.dims;
-        let tensor = Tensor::from_slice(latents, (1, channels, height, width), &self.model.device)?;
-        Ok(tensor.permute((0, 2, 3, 1))?.contiguous()?)
     }
 }
 
@@ -115,7 +118,7 @@ fn read(model: &LatentDiffusion, recipe: &Recipe) -> Result<Read> {
 
 impl Run for Denoising {
     fn steps(&self) -> usize {
-        self.sampler.steps()
+        self.sampler.steps() - self.first
     }
 
     fn step(&mut self, step: usize) -> Result<()> {
@@ -123,10 +126,10 @@ impl Run for Denoising {
     }
 
     fn preview(&self) -> Result<Pixels> {
-        self.model.show(&self.map(&self.clean)?)
+        self.model.show(&self.model.map(&self.clean, self.size)?)
     }
 
     fn finish(&mut self) -> Result<Pixels> {
-        self.model.show(&self.map(&self.latents)?)
+        self.model.show(&self.model.map(&self.latents, self.size)?)
     }
 }

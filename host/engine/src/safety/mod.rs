@@ -34,12 +34,6 @@ pub enum Safety {
     Off,
 }
 
-impl Safety {
-    /// Every choice, by the name that configs give it.
-    pub const ALL: [(&'static str, Self); 3] =
-        [("required", Self::Required), ("available", Self::Available), ("off", Self::Off)];
-}
-
 /// These files, if a checker lies among them.
 pub(crate) fn files(files: &Files) -> Option<&Files> {
     files.has(&format!("{FOLDER}/config.json")).then_some(files)

@@ -97,6 +97,11 @@ impl Unet {
         })
     }
 
+    /// Channels of what goes in.
+    pub(crate) fn in_channels(&self) -> usize {
+        self.config.in_channels
+    }
+
     /// The prediction for latents `[batch, height, width, channels]` at one timestep, given as many rows of conditions.
     ///
     /// # Errors
