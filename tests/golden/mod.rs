@@ -14,6 +14,7 @@ mod mutations;
 mod picture;
 mod pipeline;
 mod rng;
+mod safety;
 mod schedules;
 mod single;
 mod text;

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 pub(crate) use flux2::{Flux2Config, Flux2VaeConfig, flux2, flux2_vae};
 pub(crate) use noise::noise;
 pub(crate) use qwen3::{Qwen3Config, qwen3};
-pub(crate) use text::{TextConfig, text};
+pub(crate) use text::{TextConfig, activation, text};
 pub(crate) use unet::{UnetAddition, UnetConfig, UnetLevel, unet};
 pub(crate) use vae::{VaeConfig, vae};
 pub(crate) use z_image::{ZImageConfig, z_image};
