@@ -4,7 +4,7 @@
 
 use crate::door::{OriginPattern, is_met};
 use crate::grants::{self, Given, is_covered};
-use crate::manifest::{CredentialWant, Injection, Manifest, Needs, Redirects, Want, WantedOrigin};
+use crate::manifest::{CredentialNeed, CredentialWant, Injection, Manifest, Needs, Redirects, Want, WantedOrigin};
 use crate::{NetworkGrant, PluginSettings};
 
 /// What a build wants, and what the operator gives it.
@@ -57,8 +57,8 @@ pub struct WantedCredential {
     pub place: String,
     /// The origins that it is tied to; without any, it goes wherever the plugin may.
     pub origins: Vec<String>,
-    /// Whether the plugin does not work without it.
-    pub is_required: bool,
+    /// Whether the plugin works without it.
+    pub need: CredentialNeed,
     /// Whether the operator has supplied it, in his file or by a variable that he granted.
     pub is_supplied: bool,
 }
@@ -92,7 +92,7 @@ impl PluginPermissions {
             name: want.name.clone(),
             place: place(&want.injection),
             origins: want.origins.iter().map(ToString::to_string).collect(),
-            is_required: want.is_required,
+            need: want.need,
             is_supplied: settings.credentials.contains_key(&want.name)
                 || manifest.is_supplied_by_a_variable(&want.name, settings),
         };
@@ -183,12 +183,12 @@ mod tests {
         let credentials: Vec<_> = permissions
             .credentials
             .iter()
-            .map(|want| (want.name.as_str(), want.place.as_str(), want.is_required, want.is_supplied))
+            .map(|want| (want.name.as_str(), want.place.as_str(), want.need.name(), want.is_supplied))
             .collect();
         let expected = [
-            ("key", "header authorization", true, true),
-            ("other", "json /a/b", false, false),
-            ("third", "query q", false, true),
+            ("key", "header authorization", "required", true),
+            ("other", "json /a/b", "optional", false),
+            ("third", "query q", "optional", true),
         ];
         assert_eq!(credentials, expected);
         assert_eq!(permissions.needs, ["prompt", "inputs", "images"]);

@@ -21,7 +21,7 @@ use crate::cache::Cache;
 use crate::checkup::Checkups;
 use crate::clock::Clock;
 use crate::component::{Linked, Linkers};
-use crate::door::{Accounts, Credentials, Door, Grant, Network, Vault, Vaults, hidden_headers};
+use crate::door::{Accounts, Credentials, Door, Grant, Missing, Network, Vault, Vaults, hidden_headers};
 use crate::engine::Ticker;
 use crate::generations::Generations;
 use crate::imports::Imports;
@@ -155,7 +155,7 @@ impl Plugin {
         let accounts = if is_played { Accounts::Tokens } else { Accounts::KeyFiles };
         let given = Credentials::new(manifest, &environment.settings, Arc::clone(&vault), accounts)?;
         let credentials: Vec<_> = given.names().cloned().collect();
-        let not_ready = not_ready(&manifest.id, given.missing());
+        let not_ready = not_ready(manifest, given.missing());
         let ungranted = grant.ungranted();
         let door = match Imports::of(manifest).network {
             true => {
@@ -218,10 +218,24 @@ impl Plugin {
     }
 }
 
-fn not_ready(id: &str, missing: &[String]) -> Option<String> {
-    let first = missing.first()?;
-    let names = missing.join(", ");
-    Some(format!(
-        "it lacks the credential {names}: name where {first} comes from under [plugin.{id}.credentials] in easel.toml"
-    ))
+/// Why a plugin cannot serve, with what would let it: the file, or one of the variables that its manifest names.
+fn not_ready(manifest: &Manifest, missing: &Missing) -> Option<String> {
+    let id = &manifest.id;
+    let mut lacking = missing.all.clone();
+    lacking.extend((!missing.one_of.is_empty()).then(|| format!("one of {}", missing.one_of.join(", "))));
+    if lacking.is_empty() {
+        return None;
+    }
+    let mut reason = format!(
+        "missing credentials: {}; say where they come from under [plugin.{id}.credentials] in easel.toml",
+        lacking.join(", and ")
+    );
+    let names = [missing.all.as_slice(), &missing.one_of].concat();
+    let variables = manifest.variables_of_credentials(&names);
+    if !variables.is_empty() {
+        let variables = variables.join("\", \"");
+        reason
+            .push_str(&format!(", or set a variable that environment = [\"{variables}\"] under [plugin.{id}] grants"));
+    }
+    Some(reason)
 }

@@ -11,7 +11,7 @@ use url::Url;
 use super::json_insert::JsonInsert;
 use super::vault::Vault;
 use super::{DoorError, Origin, OriginPattern};
-use crate::manifest::{CredentialWant, Injection, Manifest, WantedOrigin};
+use crate::manifest::{CredentialNeed, CredentialWant, Injection, Manifest, WantedOrigin};
 use crate::refusal::{Refusal, nearest};
 use crate::{PluginSettings, Secret};
 
@@ -24,10 +24,18 @@ pub(crate) struct Credentials {
     named: Vec<OriginPattern>,
     /// Headers that the plugin must not set, and does not see.
     headers: Vec<HeaderName>,
-    /// Those that the manifest requires and nobody supplied.
-    missing: Vec<String>,
+    missing: Missing,
     vault: Arc<Vault>,
     accounts: Accounts,
+}
+
+/// What the manifest requires and nobody supplied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Missing {
+    /// Each of these.
+    pub(crate) all: Vec<String>,
+    /// One of these.
+    pub(crate) one_of: Vec<String>,
 }
 
 /// What the value of a service account is.
@@ -68,13 +76,15 @@ impl Credentials {
         });
         let headers = manifest.credentials.iter().filter_map(|want| want.injection.header().cloned());
         let (named, headers) = (named.collect(), headers.collect());
-        let (by_name, missing) = (BTreeMap::new(), Vec::new());
+        let (by_name, missing) = (BTreeMap::new(), Missing::default());
         let mut credentials = Self { by_name, named, headers, missing, vault, accounts };
         for want in &manifest.credentials {
             let value = settings.credentials.get(&want.name).and_then(|_| credentials.vault.get(&want.name));
             let Some(value) = value else {
-                if want.is_required {
-                    credentials.missing.push(want.name.clone());
+                match want.need {
+                    CredentialNeed::Required => credentials.missing.all.push(want.name.clone()),
+                    CredentialNeed::Any => credentials.missing.one_of.push(want.name.clone()),
+                    CredentialNeed::Optional => {}
                 }
                 continue;
             };
@@ -89,6 +99,9 @@ impl Credentials {
                 ),
             }
             credentials.by_name.insert(want.name.clone(), want.clone());
+        }
+        if credentials.by_name.values().any(|want| want.need == CredentialNeed::Any) {
+            credentials.missing.one_of.clear();
         }
         Ok(credentials)
     }
@@ -127,8 +140,8 @@ impl Credentials {
         self.by_name.values().any(|want| matches!(want.injection, Injection::ServiceAccount { .. }))
     }
 
-    /// The credentials that are required and not there.
-    pub(crate) fn missing(&self) -> &[String] {
+    /// What is required and not there.
+    pub(crate) fn missing(&self) -> &Missing {
         &self.missing
     }
 

@@ -46,7 +46,7 @@ pub(crate) use body::Pieces;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use body::wire;
 pub(crate) use client::Network;
-pub(crate) use credential::{Accounts, Credentials};
+pub(crate) use credential::{Accounts, Credentials, Missing};
 pub(crate) use error::DoorError;
 pub(crate) use grant::{Denial, Grant, Reach, is_met};
 pub(crate) use headers::is_connection_header;

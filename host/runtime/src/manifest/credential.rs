@@ -1,8 +1,11 @@
 //! `[[credential]]`: the keys that a plugin names, how each is put on a request, and where it may go. The plugin never
 //! holds one: the operator's value is added at the door.
 
+use std::fmt;
+
 use http::{HeaderName, header};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, Visitor};
 
 use super::network::check_origin;
 use super::{Want, WantedOrigin, check_name, invalid};
@@ -19,7 +22,53 @@ pub(crate) struct CredentialWant {
     pub(crate) injection: Injection,
     /// The origins that it may be sent to; with none named, every origin that is granted.
     pub(crate) origins: Vec<WantedOrigin>,
-    pub(crate) is_required: bool,
+    pub(crate) need: CredentialNeed,
+}
+
+/// Whether a plugin works without a credential.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CredentialNeed {
+    /// It does: `required = false`.
+    #[default]
+    Optional,
+    /// It does not: `required = true`.
+    Required,
+    /// It needs one, at least, of all that say so: `required = "any"`.
+    Any,
+}
+
+impl CredentialNeed {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Optional => "optional",
+            Self::Required => "required",
+            Self::Any => "one of several",
+        }
+    }
+}
+
+/// `true`, `false` or `"any"`; by hand, because what serde derives for two forms loses the reason why neither fits.
+impl<'de> Deserialize<'de> for CredentialNeed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+        impl Visitor<'_> for Forms {
+            type Value = CredentialNeed;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false or \"any\" for required")
+            }
+            fn visit_bool<E: Error>(self, is_required: bool) -> Result<CredentialNeed, E> {
+                Ok(if is_required { CredentialNeed::Required } else { CredentialNeed::Optional })
+            }
+            fn visit_str<E: Error>(self, word: &str) -> Result<CredentialNeed, E> {
+                if word == "any" {
+                    return Ok(CredentialNeed::Any);
+                }
+                Err(E::invalid_value(serde::de::Unexpected::Str(word), &self))
+            }
+        }
+        deserializer.deserialize_any(Forms)
+    }
 }
 
 /// How a credential is put on a request.
@@ -59,7 +108,7 @@ pub(super) struct RawCredential {
     #[serde(default)]
     origins: Vec<String>,
     #[serde(default)]
-    required: bool,
+    required: CredentialNeed,
 }
 
 /// The names, as they are written.
@@ -85,7 +134,13 @@ pub(super) fn check(raw: Vec<RawCredential>, wants: &[Want]) -> Result<Vec<Crede
             }
             origins.push(want);
         }
-        credentials.push(CredentialWant { name: raw.name, injection, origins, is_required: raw.required });
+        credentials.push(CredentialWant { name: raw.name, injection, origins, need: raw.required });
+    }
+    if let [alone] = credentials.iter().filter(|want| want.need == CredentialNeed::Any).collect::<Vec<_>>().as_slice() {
+        let name = &alone.name;
+        return Err(Refusal::new(format!(
+            "credential {name:?} is the only one with required = \"any\", of which one is needed; say required = true"
+        )));
     }
     Ok(credentials)
 }
@@ -175,6 +230,20 @@ mod tests {
     }
 
     #[test]
+    fn credential_is_optional_required_or_one_of_several() {
+        let other = "[[credential]]\nname = \"o\"\nquery = \"o\"\nrequired = \"any\"";
+        let rows = [
+            ("query = \"k\"".to_owned(), CredentialNeed::Optional),
+            ("query = \"k\"\nrequired = false".to_owned(), CredentialNeed::Optional),
+            ("query = \"k\"\nrequired = true".to_owned(), CredentialNeed::Required),
+            (format!("query = \"k\"\nrequired = \"any\"\n{other}"), CredentialNeed::Any),
+        ];
+        for (tail, expected) in rows {
+            assert_eq!(parse(&tail).unwrap().need, expected, "{tail}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         let rows = [
             ("", "exactly one of header, query, json and service_account"),
@@ -186,6 +255,9 @@ mod tests {
             ("json = \"/\"", "credential.json must be a JSON Pointer"),
             ("json = \"\"", "credential.json must be a JSON Pointer"),
             ("service_account = \" \"", "credential.service_account must be the scope"),
+            ("query = \"k\"\nrequired = \"some\"", "string \"some\", expected true, false or \"any\" for required"),
+            ("query = \"k\"\nrequired = 1", "integer `1`, expected true, false or \"any\" for required"),
+            ("query = \"k\"\nrequired = \"any\"", "is the only one with required = \"any\", of which one is needed"),
             ("header = \"x\"\norigins = [\"https://b.com\"]", "origins must be one of network.origins"),
         ];
         for (tail, expected) in rows {

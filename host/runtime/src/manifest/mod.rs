@@ -14,6 +14,7 @@ mod schema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+pub use credential::CredentialNeed;
 pub(crate) use credential::{CredentialWant, Injection};
 pub(crate) use limits::Wishes;
 pub(crate) use needs::Needs;

@@ -175,8 +175,8 @@ fn described(wants: &PluginWants) -> String {
     if wants.takes_any_origin() {
         text.push_str("  an origin of your choice (--origin)\n");
     }
-    for (name, is_required) in wants.credentials() {
-        let need = if is_required { "required" } else { "optional" };
+    for (name, need) in wants.credentials() {
+        let need = need.name();
         text.push_str(&format!("  the credential {name}, {need} (--credential {name}=env:NAME)\n"));
     }
     if text.lines().count() == 1 {
