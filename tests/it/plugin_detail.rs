@@ -31,7 +31,7 @@ async fn plugin_is_shown_with_all_that_it_wants_and_is_given_over_http_and_by_co
     let wants = json!({
         "network": [network("operator", "granted"), network("https://api.example.com", "withheld")],
         "credentials": [
-            { "name": "key", "place": "header x-secret", "origins": [], "need": "optional", "supplied": true },
+            { "name": "key", "place": "header x-secret", "origins": ["operator", "https://api.example.com"], "need": "optional", "supplied": true },
         ],
         "needs": ["prompt", "inputs", "images"],
     });

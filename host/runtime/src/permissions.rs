@@ -55,7 +55,7 @@ pub struct WantedCredential {
     pub name: String,
     /// Where it is put, as in `header authorization`.
     pub place: String,
-    /// The origins that it is tied to; without any, it goes wherever the plugin may.
+    /// The origins of the wants that name it, the only ones that it goes to; `operator` for what the operator names.
     pub origins: Vec<String>,
     /// Whether the plugin works without it.
     pub need: CredentialNeed,
@@ -91,7 +91,10 @@ impl PluginPermissions {
         let credential = |want: &CredentialWant| WantedCredential {
             name: want.name.clone(),
             place: place(&want.injection),
-            origins: want.origins.iter().map(ToString::to_string).collect(),
+            origins: (manifest.wants.iter())
+                .filter(|network| network.credentials.contains(&want.name))
+                .map(|network| network.origin.to_string())
+                .collect(),
             need: want.need,
             is_supplied: settings.credentials.contains_key(&want.name)
                 || manifest.is_supplied_by_a_variable(&want.name, settings),
@@ -144,12 +147,12 @@ mod tests {
     use crate::Secret;
     use crate::contract::CONTRACT;
 
-    const TAIL: &str = "[[network]]\norigin = \"https://api.a.com\"\npaths = [\"/v1/**\"]\ncredential = \"key\"\n\
+    const TAIL: &str = "[[network]]\norigin = \"https://api.a.com\"\npaths = [\"/v1/**\"]\ncredential = [\"key\", \"other\"]\n\
         [[network]]\norigin = \"https://cdn.a.com\"\nmethods = [\"GET\"]\nredirects = \"none\"\n\
         [[network]]\norigin = \"https://t.a.com\"\n[[network]]\norigin = \"https://u.a.com\"\n\
         [[network]]\norigin = \"operator\"\n\
         [[credential]]\nname = \"key\"\nheader = \"authorization\"\nrequired = true\n\
-        [[credential]]\nname = \"other\"\njson = \"/a/b\"\norigins = [\"https://api.a.com\"]\n\
+        [[credential]]\nname = \"other\"\njson = \"/a/b\"\n\
         [[credential]]\nname = \"third\"\nquery = \"q\"\n\
         [[environment]]\nvariable = \"THIRD_KEY\"\ncredential = \"third\"\n";
 

@@ -1,5 +1,5 @@
-//! `[[credential]]`: the keys that a plugin names, how each is put on a request, and where it may go. The plugin never
-//! holds one: the operator's value is added at the door.
+//! `[[credential]]`: the keys that a plugin names, and how each is put on a request. Where one may go, the wants say that
+//! name it (`network.rs`). The plugin never holds one: the operator's value is added at the door.
 
 use std::fmt;
 
@@ -7,8 +7,7 @@ use http::{HeaderName, header};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
-use super::network::check_origin;
-use super::{Want, WantedOrigin, check_name, invalid};
+use super::{check_name, invalid};
 use crate::door::is_connection_header;
 use crate::refusal::Refusal;
 
@@ -20,8 +19,6 @@ const MAX_POINTER: (usize, usize) = (256, 16);
 pub(crate) struct CredentialWant {
     pub(crate) name: String,
     pub(crate) injection: Injection,
-    /// The origins that it may be sent to; with none named, every origin that is granted.
-    pub(crate) origins: Vec<WantedOrigin>,
     pub(crate) need: CredentialNeed,
 }
 
@@ -105,8 +102,8 @@ pub(super) struct RawCredential {
     query: Option<String>,
     json: Option<String>,
     service_account: Option<String>,
-    #[serde(default)]
-    origins: Vec<String>,
+    /// As manifests said it once; refused with the words for it now.
+    origins: Option<serde::de::IgnoredAny>,
     #[serde(default)]
     required: CredentialNeed,
 }
@@ -116,25 +113,22 @@ pub(super) fn names(raw: &[RawCredential]) -> Vec<String> {
     raw.iter().map(|raw| raw.name.clone()).collect()
 }
 
-/// Checks each, that no two have one name, and that each goes only where the plugin wants to go.
-pub(super) fn check(raw: Vec<RawCredential>, wants: &[Want]) -> Result<Vec<CredentialWant>, Refusal> {
+/// Checks each, and that no two have one name.
+pub(super) fn check(raw: Vec<RawCredential>) -> Result<Vec<CredentialWant>, Refusal> {
     let mut credentials: Vec<CredentialWant> = Vec::new();
     for raw in raw {
         check_name("credential.name", &raw.name, "abcdefghijklmnopqrstuvwxyz0123456789-_")?;
         if credentials.iter().any(|known| known.name == raw.name) {
             return Err(Refusal::new(format!("credential {:?} is there twice; names must differ", raw.name)));
         }
-        let injection = check_injection(&raw)?;
-        let mut origins = Vec::new();
-        for origin in &raw.origins {
-            let want = check_origin("credential.origins", origin)?;
-            if !wants.iter().any(|known| known.origin == want) {
-                let right = "one of network.origins";
-                return Err(invalid(&format!("credential {:?}: origins", raw.name), origin, right));
-            }
-            origins.push(want);
+        if raw.origins.is_some() {
+            let name = &raw.name;
+            return Err(Refusal::new(format!(
+                "credential {name:?} has origins; say in a [[network]] of each origin that it goes to: credential = {name:?}"
+            )));
         }
-        credentials.push(CredentialWant { name: raw.name, injection, origins, need: raw.required });
+        let injection = check_injection(&raw)?;
+        credentials.push(CredentialWant { name: raw.name, injection, need: raw.required });
     }
     if let [alone] = credentials.iter().filter(|want| want.need == CredentialNeed::Any).collect::<Vec<_>>().as_slice() {
         let name = &alone.name;
@@ -226,7 +220,6 @@ mod tests {
         for (tail, expected) in rows {
             assert_eq!(parse(tail).unwrap().injection, expected, "{tail}");
         }
-        assert_eq!(parse("query = \"k\"\norigins = [\"https://a.com\", \"operator\"]").unwrap().origins.len(), 2);
     }
 
     #[test]
@@ -258,7 +251,10 @@ mod tests {
             ("query = \"k\"\nrequired = \"some\"", "string \"some\", expected true, false or \"any\" for required"),
             ("query = \"k\"\nrequired = 1", "integer `1`, expected true, false or \"any\" for required"),
             ("query = \"k\"\nrequired = \"any\"", "is the only one with required = \"any\", of which one is needed"),
-            ("header = \"x\"\norigins = [\"https://b.com\"]", "origins must be one of network.origins"),
+            (
+                "header = \"x\"\norigins = [\"https://b.com\"]",
+                "say in a [[network]] of each origin that it goes to: credential = \"k\"",
+            ),
         ];
         for (tail, expected) in rows {
             let error = parse(tail).unwrap_err();

@@ -101,7 +101,7 @@ impl Manifest {
             id: raw.plugin.id,
             version: version.to_string(),
             kind,
-            credentials: credential::check(raw.credential, &wants)?,
+            credentials: credential::check(raw.credential)?,
             wants,
             needs: needs::check(&raw.needs, kind)?,
             limits: limits::check(&raw.limits)?,
