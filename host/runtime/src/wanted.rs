@@ -70,6 +70,13 @@ impl PluginWants {
         self.manifest.credentials.iter().map(|want| (want.name.as_str(), want.need))
     }
 
+    /// The environment variables that it can be set by too, each with what it sets, as in `config.base_url`; none counts
+    /// before the operator grants its name.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let variables = self.manifest.variables(&PluginSettings::default());
+        variables.into_iter().map(|variable| (variable.name, variable.sets)).collect()
+    }
+
     /// What of it these settings leave undecided.
     ///
     /// # Errors

@@ -79,6 +79,7 @@ impl Grant {
                 println!("or add to easel.toml:\n\n{}", missing.toml);
             }
         }
+        print!("{}", environment(&wants, &settings));
         Ok(ExitCode::SUCCESS)
     }
 
@@ -182,7 +183,25 @@ fn described(wants: &PluginWants) -> String {
     if text.lines().count() == 1 {
         text.push_str("  nothing\n");
     }
+    for (name, sets) in wants.variables() {
+        text.push_str(&format!("  the variable {name} may set {sets}\n"));
+    }
     text
+}
+
+/// The lines that grant the variables which do not count yet. They stand in the operator's own file only: what a
+/// plugin's manifest reads of his environment is not for a command to give.
+fn environment(wants: &PluginWants, settings: &PluginSettings) -> String {
+    let mut names: Vec<_> = wants.variables().into_iter().map(|(name, _)| name).collect();
+    names.retain(|name| !settings.environment.contains_key(name));
+    names.dedup();
+    if names.is_empty() {
+        return String::new();
+    }
+    let id = wants.id();
+    format!(
+        "to have its variables count where they are set, add to easel.toml:\n\n[plugin.{id}]\nenvironment = {names:?}\n"
+    )
 }
 
 #[cfg(test)]
