@@ -76,7 +76,7 @@ async fn broken_file_changes_nothing_that_serves_and_the_status_says_why() {
         ("a core module", b"\0asm\x01\0\0\0".to_vec()),
         ("not a whole component", whole[..whole.len() / 2].to_vec()),
         ("it has no manifest", fs::read(env!("COMPONENT_HOSTILE_GUEST")).unwrap()),
-        ("this host speaks \"0.2\"", component(&MANIFEST.replace("contract = \"0.2\"", "contract = \"0.3\""), "")),
+        ("this host speaks \"0.3\"", component(&MANIFEST.replace("contract = \"0.3\"", "contract = \"0.4\""), "")),
         ("unknown field", component(&format!("{MANIFEST}\n[oops]\n"), "")),
     ];
     for (expected, bytes) in broken {

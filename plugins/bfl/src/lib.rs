@@ -57,7 +57,7 @@ impl Adapter for Bfl {
         let record = catalogue.record(request.model.as_deref().unwrap_or_default())?;
         if let Some(successor) = record.successor.as_ref().filter(|_| server.is_own()) {
             let message = format!("model {} is retired by its provider; use {successor}", record.id);
-            return Err(Error::unsupported("model", message));
+            return Err(Error::model_not_found(message));
         }
         server.check_key()?;
         let mut submission = convert::submission(&record, request)?;

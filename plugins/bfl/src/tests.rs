@@ -290,7 +290,7 @@ fn retired_model_names_its_successor_at_the_providers_own_hosts_only() {
     let canny = Request { model: Some("flux-pro".to_owned()), ..request(1) };
     let _upstream = script(vec![]);
     let error = generate(json!({}), &canny).unwrap_err();
-    assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::Unsupported, Some("model")));
+    assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::ModelNotFound, Some("model")));
     assert_eq!(error.message, "model flux-pro is retired by its provider; use flux-pro-1.1");
 
     let answer = Reply::json(200, r#"{"id": "1", "polling_url": "http://lan.test/poll/1"}"#);

@@ -146,11 +146,11 @@ impl Known {
     /// Refuses a model that its provider ended, at the provider only: other servers may go on with it.
     ///
     /// # Errors
-    /// `Unsupported`, naming the successor.
+    /// `ModelNotFound`, naming the successor.
     pub fn check_alive(&self, config: &Config) -> Result<()> {
         let Some(day) = self.retired.as_deref().filter(|_| config.is_providers_own()) else { return Ok(()) };
         let successor = self.successor_words().unwrap_or_else(|| "it names no successor".to_owned());
-        Err(Error::unsupported("model", format!("model {} was retired by its provider on {day}; {successor}", self.id)))
+        Err(Error::model_not_found(format!("model {} was retired by its provider on {day}; {successor}", self.id)))
     }
 
     /// What to use in its place, as a sentence's end.

@@ -43,7 +43,7 @@ fn model_that_its_provider_retired_is_refused_there_and_asked_elsewhere() {
             .with_credential("api_key");
     let asked = request("imagen-4.0-ultra-generate-001");
     let error = Gemini::generate(&context, &config(""), &asked, &Progress::unheard()).unwrap_err();
-    assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::Unsupported, Some("model")));
+    assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::ModelNotFound, Some("model")));
     assert_eq!(
         error.message,
         "model imagen-4.0-ultra-generate-001 was retired by its provider on 2026-08-17; its successor is gemini-3-pro-image"
@@ -58,7 +58,7 @@ fn model_that_is_not_found_names_its_successor() {
     let body = r#"{"error": {"code": 404, "message": "models/x is not found.", "status": "NOT_FOUND"}}"#;
     let _upstream = Upstream::script([Reply::json(404, body)]);
     let error = generate("", &request("gemini-2.5-flash-image")).unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Upstream);
+    assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::ModelNotFound, Some("model")));
     assert_eq!(
         error.message,
         "the upstream answered 404: models/x is not found; its successor is gemini-nano-banana-2.1"

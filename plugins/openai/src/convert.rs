@@ -65,7 +65,7 @@ fn model(id: &str, entry: &Entry, price_list: &str) -> Model {
 /// Refuses a model that its provider has taken away, and tells of one that it will.
 ///
 /// # Errors
-/// `Unsupported`, naming the successor.
+/// `ModelNotFound`, naming the successor.
 pub fn retirement(config: &Config, id: &str, entry: &Entry, today: Today) -> Result<Option<Note>> {
     let service = config.service()?.name;
     let Some((_, day)) = entry.shutdown.iter().find(|(name, _)| *name == service) else { return Ok(None) };
@@ -74,7 +74,7 @@ pub fn retirement(config: &Config, id: &str, entry: &Entry, today: Today) -> Res
         successor => format!("; its successor is {successor}"),
     };
     match day.away_from(today) {
-        None => Err(Error::unsupported("model", format!("{service} has no {id} since {day}{successor}"))),
+        None => Err(Error::model_not_found(format!("{service} has no {id} since {day}{successor}"))),
         Some(days) if days <= config.notice_days => {
             Ok(Some(Note::about("model", format!("{service} will have no {id} from {day} on{successor}"))))
         }

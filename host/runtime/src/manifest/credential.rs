@@ -198,7 +198,7 @@ mod tests {
     use super::*;
     use crate::manifest::Manifest;
 
-    const HEAD: &str = "[plugin]\nid = \"a\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.2\"\n\
+    const HEAD: &str = "[plugin]\nid = \"a\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.3\"\n\
                         [network]\norigins = [\"https://a.com\", \"operator\"]\n[[credential]]\nname = \"k\"\n";
 
     fn parse(tail: &str) -> Result<CredentialWant, String> {

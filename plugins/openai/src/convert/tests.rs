@@ -141,7 +141,7 @@ fn model_that_is_gone_is_refused_at_its_provider_and_names_its_successor() {
     };
     let openai = config(&json!({}));
     let (kind, message) = retirement(&openai, "dall-e-3", "2026-11-20").unwrap_err();
-    assert_eq!(kind, ErrorKind::Unsupported);
+    assert_eq!(kind, ErrorKind::ModelNotFound);
     assert_eq!(message, "openai has no dall-e-3 since 2026-05-12; its successor is gpt-image-2.5-flare");
     assert!(retirement(&openai, "dall-e-2", "2026-05-12").is_err());
     assert!(retirement(&openai, "gpt-image-1", "2026-10-23").is_err());
