@@ -4,7 +4,7 @@
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 
-use easel_core::{ModelInfo, Values};
+use easel_core::{ModelInfo, RetiredModel, Values};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
@@ -28,6 +28,7 @@ use crate::imports::Imports;
 use crate::lanes::{Lanes, Pace};
 use crate::life::LifeRules;
 use crate::manifest::Manifest;
+use crate::models::Models;
 use crate::record::Records;
 use crate::refusal::Refusal;
 use crate::vitals::Vitals;
@@ -127,7 +128,7 @@ pub(crate) struct Plugin {
     pub(crate) calls: Arc<Semaphore>,
     pub(crate) warm: Warm,
     /// An adapter's models; set once, before anybody else has the generation.
-    pub(crate) models: OnceLock<Vec<Arc<ModelInfo>>>,
+    pub(crate) models: OnceLock<Models>,
     pub(crate) ungranted: Vec<String>,
     /// What it was made with.
     pub(crate) settings: PluginSettings,
@@ -214,7 +215,12 @@ impl Plugin {
 
     /// An adapter's models, its default first.
     pub(crate) fn models(&self) -> &[Arc<ModelInfo>] {
-        self.models.get().map_or(&[], Vec::as_slice)
+        self.models.get().map_or(&[], |models| models.offered.as_slice())
+    }
+
+    /// The models that an adapter had once.
+    pub(crate) fn retired(&self) -> &[RetiredModel] {
+        self.models.get().map_or(&[], |models| models.retired.as_slice())
     }
 }
 
