@@ -192,9 +192,13 @@ fn described(wants: &PluginWants) -> String {
 /// The lines that grant the variables which do not count yet. They stand in the operator's own file only: what a
 /// plugin's manifest reads of his environment is not for a command to give.
 fn environment(wants: &PluginWants, settings: &PluginSettings) -> String {
-    let mut names: Vec<_> = wants.variables().into_iter().map(|(name, _)| name).collect();
-    names.retain(|name| !settings.environment.contains_key(name));
-    names.dedup();
+    let mut names: Vec<String> = Vec::new();
+    for (name, _) in wants.variables() {
+        // One variable may set several things.
+        if !settings.environment.contains_key(&name) && !names.contains(&name) {
+            names.push(name);
+        }
+    }
     if names.is_empty() {
         return String::new();
     }
