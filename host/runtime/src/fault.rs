@@ -184,6 +184,7 @@ pub(crate) fn of_value(error: types::PluginError, state: &State, names: &'static
     let kind = match kind {
         Kind::InvalidRequest => ErrorKind::InvalidRequest,
         Kind::Unsupported => ErrorKind::Unsupported,
+        Kind::ModelNotFound => ErrorKind::ModelNotFound,
         Kind::ContentPolicy => ErrorKind::ContentPolicy,
         Kind::Auth => {
             hint = Some(format!("look at the credentials under [plugin.{plugin}] in easel.toml"));
@@ -264,6 +265,7 @@ fn word(kind: types::ErrorKind) -> &'static str {
     match kind {
         Kind::InvalidRequest => "invalid-request",
         Kind::Unsupported => "unsupported",
+        Kind::ModelNotFound => "model-not-found",
         Kind::ContentPolicy => "content-policy",
         Kind::Auth => "auth",
         Kind::Quota => "quota",

@@ -4,7 +4,7 @@
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 
-use easel_core::{ModelInfo, Values};
+use easel_core::{ModelInfo, RetiredModel, Values};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
@@ -21,13 +21,14 @@ use crate::cache::Cache;
 use crate::checkup::Checkups;
 use crate::clock::Clock;
 use crate::component::{Linked, Linkers};
-use crate::door::{Accounts, Credentials, Door, Grant, Network, Vault, Vaults, hidden_headers};
+use crate::door::{Accounts, Credentials, Door, Grant, Missing, Network, Vault, Vaults, hidden_headers};
 use crate::engine::Ticker;
 use crate::generations::Generations;
 use crate::imports::Imports;
 use crate::lanes::{Lanes, Pace};
 use crate::life::LifeRules;
 use crate::manifest::Manifest;
+use crate::models::Models;
 use crate::record::Records;
 use crate::refusal::Refusal;
 use crate::vitals::Vitals;
@@ -127,7 +128,7 @@ pub(crate) struct Plugin {
     pub(crate) calls: Arc<Semaphore>,
     pub(crate) warm: Warm,
     /// An adapter's models; set once, before anybody else has the generation.
-    pub(crate) models: OnceLock<Vec<Arc<ModelInfo>>>,
+    pub(crate) models: OnceLock<Models>,
     pub(crate) ungranted: Vec<String>,
     /// What it was made with.
     pub(crate) settings: PluginSettings,
@@ -155,7 +156,7 @@ impl Plugin {
         let accounts = if is_played { Accounts::Tokens } else { Accounts::KeyFiles };
         let given = Credentials::new(manifest, &environment.settings, Arc::clone(&vault), accounts)?;
         let credentials: Vec<_> = given.names().cloned().collect();
-        let not_ready = not_ready(&manifest.id, given.missing());
+        let not_ready = not_ready(manifest, given.missing());
         let ungranted = grant.ungranted();
         let door = match Imports::of(manifest).network {
             true => {
@@ -214,14 +215,33 @@ impl Plugin {
 
     /// An adapter's models, its default first.
     pub(crate) fn models(&self) -> &[Arc<ModelInfo>] {
-        self.models.get().map_or(&[], Vec::as_slice)
+        self.models.get().map_or(&[], |models| models.offered.as_slice())
+    }
+
+    /// The models that an adapter had once.
+    pub(crate) fn retired(&self) -> &[RetiredModel] {
+        self.models.get().map_or(&[], |models| models.retired.as_slice())
     }
 }
 
-fn not_ready(id: &str, missing: &[String]) -> Option<String> {
-    let first = missing.first()?;
-    let names = missing.join(", ");
-    Some(format!(
-        "it lacks the credential {names}: name where {first} comes from under [plugin.{id}.credentials] in easel.toml"
-    ))
+/// Why a plugin cannot serve, with what would let it: the file, or one of the variables that its manifest names.
+fn not_ready(manifest: &Manifest, missing: &Missing) -> Option<String> {
+    let id = &manifest.id;
+    let mut lacking = missing.all.clone();
+    lacking.extend((!missing.one_of.is_empty()).then(|| format!("one of {}", missing.one_of.join(", "))));
+    if lacking.is_empty() {
+        return None;
+    }
+    let mut reason = format!(
+        "missing credentials: {}; say where they come from under [plugin.{id}.credentials] in easel.toml",
+        lacking.join(", and ")
+    );
+    let names = [missing.all.as_slice(), &missing.one_of].concat();
+    let variables = manifest.variables_of_credentials(&names);
+    if !variables.is_empty() {
+        let variables = variables.join("\", \"");
+        reason
+            .push_str(&format!(", or set a variable that environment = [\"{variables}\"] under [plugin.{id}] grants"));
+    }
+    Some(reason)
 }
