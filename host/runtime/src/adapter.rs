@@ -40,8 +40,8 @@ impl Backend for Adapter {
     }
 
     fn readiness(&self) -> Readiness {
-        match &self.0.not_ready {
-            Some(reason) => Readiness::NotReady(reason.clone()),
+        match self.0.not_ready() {
+            Some(reason) => Readiness::NotReady(reason.to_owned()),
             None => Readiness::Ready,
         }
     }

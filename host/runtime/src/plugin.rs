@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::component::{Linked, Linkers};
 use crate::door::{Accounts, Credentials, Door, Grant, Missing, Network, Vault, Vaults, hidden_headers};
 use crate::engine::Ticker;
+use crate::fault::is_auth;
 use crate::generations::Generations;
 use crate::imports::Imports;
 use crate::lanes::{Lanes, Pace};
@@ -34,7 +35,7 @@ use crate::refusal::Refusal;
 use crate::vitals::Vitals;
 use crate::warm::Warm;
 use crate::workbench::Stage;
-use crate::{HostLimits, PluginKind, PluginSettings};
+use crate::{HealthDepth, HostLimits, PluginKind, PluginSettings};
 
 /// What all plugins of a runtime share.
 pub(crate) struct Shared {
@@ -132,8 +133,10 @@ pub(crate) struct Plugin {
     pub(crate) ungranted: Vec<String>,
     /// What it was made with.
     pub(crate) settings: PluginSettings,
-    /// Why it cannot serve although it is loaded.
+    /// Why it cannot serve although it is loaded, by its manifest.
     pub(crate) not_ready: Option<String>,
+    /// The same in its own words, where it says by itself that it has no key.
+    has_no_key: OnceLock<String>,
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) checkups: Checkups,
 }
@@ -188,6 +191,7 @@ impl Plugin {
             ungranted,
             settings: settings.clone(),
             not_ready,
+            has_no_key: OnceLock::new(),
             vitals,
             checkups: Checkups::default(),
             compiled,
@@ -196,10 +200,29 @@ impl Plugin {
             PluginKind::Adapter => {
                 let models = plugin.ask_models().await?;
                 plugin.models.get_or_init(|| models);
+                // An author's tests show what a request without a key meets.
+                if plugin.shared.stage.is_none() {
+                    plugin.ask_for_its_key().await;
+                }
             }
             PluginKind::Transformer => plugin.ask_whether_config_is_right().await?,
         }
         Ok(plugin)
+    }
+
+    /// Why it cannot serve, where something that it needs is not there.
+    pub(crate) fn not_ready(&self) -> Option<&str> {
+        self.has_no_key.get().or(self.not_ready.as_ref()).map(String::as_str)
+    }
+
+    /// Notes that an adapter has no key, where it says so itself: which one it needs may depend on its config. The question asks
+    /// nobody else, and whatever else it answers is for the operator who asks. A credential that comes makes a new generation.
+    async fn ask_for_its_key(self: &Arc<Self>) {
+        if let Err(error) = self.health(HealthDepth::Shallow).await
+            && is_auth(&error)
+        {
+            self.has_no_key.get_or_init(|| format!("missing credentials: {}", error.message()));
+        }
     }
 
     /// Whether it is another generation of the same build and config, with other grants perhaps.

@@ -265,9 +265,9 @@ impl Slot {
         };
         let (state, reason) = match (plugin, &newest) {
             (Some(plugin), newest) => {
-                let state = if plugin.not_ready.is_some() { PluginState::NotReady } else { PluginState::Ready };
+                let state = if plugin.not_ready().is_some() { PluginState::NotReady } else { PluginState::Ready };
                 let newer = newest.as_ref().and_then(|(state, reason)| Some(older_serves(*state, reason.as_deref()?)));
-                (state, newer.or_else(|| plugin.not_ready.clone()))
+                (state, newer.or_else(|| plugin.not_ready().map(str::to_owned)))
             }
             (None, Some((state, reason))) => (*state, reason.clone()),
             (None, None) => (PluginState::Loading, None),

@@ -156,7 +156,7 @@ impl Loader {
             let (variable, sets) = (&variable.name, &variable.sets);
             tracing::info!(plugin = id, version, variable, sets, "an environment variable counts for a plugin");
         }
-        let event = if plugin.not_ready.is_some() { Event::Lacking } else { Event::Accepted };
+        let event = if plugin.not_ready().is_some() { Event::Lacking } else { Event::Accepted };
         plugin.vitals.record.reloaded();
         slot.serve(Arc::clone(plugin), &self.shared.rules);
         slot.on(event);

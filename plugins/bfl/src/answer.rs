@@ -178,12 +178,8 @@ pub fn poll_refusal(problem: Problem) -> Error {
 
 fn common(problem: Problem, kind: ErrorKind) -> Error {
     let mut error = problem.into_error(kind);
-    match kind {
-        ErrorKind::Auth => {
-            error.message.push_str(" (is the key under [plugin.bfl.credentials] right?)");
-        }
-        ErrorKind::Quota => error.message.push_str(" (the account is out of credits)"),
-        _ => {}
+    if kind == ErrorKind::Auth {
+        error.message.push_str(" (is the key under [plugin.bfl.credentials] right?)");
     }
     error
 }
