@@ -9,6 +9,7 @@ mod mutations;
 mod picture;
 mod pipeline;
 mod rng;
+mod samplers;
 mod schedules;
 mod text;
 mod tokens;

@@ -5,6 +5,7 @@
 //! does not change them is ignored. No constant of a model stands in the code.
 
 mod noise;
+mod solver;
 mod text;
 mod unet;
 mod vae;
