@@ -15,6 +15,7 @@ mod picture;
 mod pipeline;
 mod rng;
 mod safety;
+mod samplers;
 mod schedules;
 mod single;
 mod text;
