@@ -107,7 +107,7 @@ impl Plugin {
     async fn make(&self, cpu: &Arc<CpuBudget>) -> Option<Ready> {
         let until = Instant::now() + MAKING;
         let _ticking = self.shared.ticker.hold();
-        let account = Account::open(std::time::Instant::now());
+        let account = Account::open(Instant::now());
         let mut store = self.store_of(self.state_of(self.of_the_host(MAKING), account, until), cpu);
         let instance = {
             let (store, pre) = (&mut store, &self.compiled.linked.pre);
