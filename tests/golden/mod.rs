@@ -5,22 +5,31 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a fixture that cannot be read is a failed test")]
 
+mod edits;
+mod files;
+mod flow;
+mod flux2;
+mod given;
 mod mutations;
 mod picture;
 mod pipeline;
 mod rng;
+mod safety;
 mod schedules;
+mod single;
 mod text;
 mod tokens;
 mod unet;
 mod vae;
+mod z_image;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use easel_engine::Files;
-use easel_engine::family::stable_diffusion::StableDiffusion;
+use easel_engine::family::{stable_diffusion, stable_diffusion_xl};
+use easel_engine::latent::LatentDiffusion;
 use easel_engine::trace::Values;
 use serde_json::Value;
 
@@ -29,7 +38,7 @@ pub(crate) const BLOCK: f64 = 1e-5;
 /// Relative L2 of the latents after a step in f32.
 pub(crate) const LATENTS: f64 = 1e-4;
 /// The models that have fixtures.
-pub(crate) const MODELS: [&str; 3] = ["tiny-sd", "tiny-sd2", "shapes"];
+pub(crate) const MODELS: [&str; 4] = ["tiny-sd", "tiny-sd2", "tiny-sdxl", "shapes"];
 
 /// The folder of a fixture model.
 pub(crate) fn folder(model: &str) -> PathBuf {
@@ -40,6 +49,14 @@ pub(crate) fn folder(model: &str) -> PathBuf {
     }
 }
 
+/// The run of a fixture model in `runs.json`.
+pub(crate) fn settings(model: &str) -> Value {
+    match model {
+        "tiny-sdxl" => json("sdxl.json")["runs"][model].clone(),
+        other => json("runs.json")[other].clone(),
+    }
+}
+
 /// A JSON fixture.
 pub(crate) fn json(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name);
@@ -47,15 +64,25 @@ pub(crate) fn json(name: &str) -> Value {
 }
 
 /// A fixture model, loaded once for all tests.
-pub(crate) fn model(name: &'static str) -> Arc<StableDiffusion> {
-    static LOADED: Mutex<BTreeMap<&str, Arc<StableDiffusion>>> = Mutex::new(BTreeMap::new());
+pub(crate) fn model(name: &'static str) -> Arc<LatentDiffusion> {
+    static LOADED: Mutex<BTreeMap<&str, Arc<LatentDiffusion>>> = Mutex::new(BTreeMap::new());
     let mut loaded = LOADED.lock().unwrap();
     Arc::clone(loaded.entry(name).or_insert_with(|| load(&folder(name))))
 }
 
 /// Loads a model from a folder.
-pub(crate) fn load(folder: &Path) -> Arc<StableDiffusion> {
-    Arc::new(StableDiffusion::open(&Files::Folder(folder.to_owned())).unwrap())
+pub(crate) fn load(folder: &Path) -> Arc<LatentDiffusion> {
+    open(&Files::Folder(folder.to_owned()))
+}
+
+/// Loads a model from its files.
+pub(crate) fn open(files: &Files) -> Arc<LatentDiffusion> {
+    let index: Value = serde_json::from_slice(&files.read("model_index.json").unwrap()).unwrap();
+    let open = match index["_class_name"].as_str().unwrap().contains("XL") {
+        true => stable_diffusion_xl::open,
+        false => stable_diffusion::open,
+    };
+    Arc::new(open(files).unwrap())
 }
 
 /// A file of golden tensors.

@@ -9,7 +9,7 @@ use easel_engine::trace::Recorder;
 use serde_json::{Value, json};
 
 use super::pipeline::{copy_folder, prepared, run};
-use super::unet::prompts;
+use super::unet::{told, told_traced};
 use super::{BLOCK, Golden, LATENTS, folder, load};
 
 /// A mistake must pass its gate tenfold.
@@ -27,13 +27,14 @@ fn a_wrong_denoising_network_is_seen() {
         ("tiny-sd2", "flip_sin_to_cos", json!(false)),
         ("tiny-sd", "freq_shift", json!(1)),
         ("tiny-sd2", "freq_shift", json!(1)),
+        ("tiny-sdxl", "attention_head_dim", json!([4, 6, 2])),
+        ("tiny-sdxl", "freq_shift", json!(1)),
     ] {
         let spoiled = Spoiled::new(model, "unet/config.json", key, &wrong);
         let golden = Golden::read(&format!("{model}.safetensors"));
-        let right = super::model(model).states(&prompts(model), 0, &Recorder::default()).unwrap();
-        let got = load(spoiled.path())
-            .predict(&golden.values("unet.odd.sample"), 500.0, &right, &Recorder::default())
-            .unwrap();
+        let right = told(model, &super::model(model));
+        let wrong_model = load(spoiled.path());
+        let got = wrong_model.predict(&golden.values("unet.odd.sample"), 500.0, &right, &Recorder::default()).unwrap();
         seen(&format!("{model}: {key} = {wrong}"), golden.error("unet.odd.output", &got), BLOCK);
     }
 }
@@ -51,7 +52,7 @@ fn a_wrong_text_encoder_is_seen() {
     ] {
         let spoiled = Spoiled::new(model, "text_encoder/config.json", key, &wrong);
         let golden = Golden::read(&format!("{model}.safetensors"));
-        let got = load(spoiled.path()).states(&prompts(model), 0, &Recorder::default()).unwrap();
+        let got = told(model, &load(spoiled.path())).text;
         seen(&format!("{model}: {key} = {wrong}"), golden.error("text.last", &got), BLOCK);
     }
 }
@@ -61,9 +62,36 @@ fn a_wrong_padding_token_is_seen() {
     let spoiled = Spoiled::new("tiny-sd", "tokenizer/tokenizer_config.json", "pad_token", &json!("!"));
     let golden = Golden::read("tiny-sd.safetensors");
     let model = load(spoiled.path());
-    let got = model.states(&prompts("tiny-sd"), 0, &Recorder::default()).unwrap();
-    seen("pad token", golden.error("text.last", &got), BLOCK);
+    seen("pad token", golden.error("text.last", &told("tiny-sd", &model).text), BLOCK);
     assert_ne!(model.tokens("a").unwrap().ids, super::model("tiny-sd").tokens("a").unwrap().ids);
+}
+
+#[test]
+fn a_wrong_second_text_encoder_is_seen() {
+    let golden = Golden::read("tiny-sdxl.safetensors");
+    let first_word = golden.flat("ids2.1")[1] as u64;
+    for (file, key, wrong, tensor) in [
+        ("tokenizer_2/tokenizer_config.json", "pad_token", json!("<|endoftext|>"), "text.context"),
+        ("text_encoder_2/config.json", "hidden_act", json!("quick_gelu"), "text.context"),
+        ("text_encoder_2/config.json", "num_hidden_layers", json!(3), "text.context"),
+        ("text_encoder_2/config.json", "eos_token_id", json!(first_word), "text2.pooled"),
+        ("text_encoder_2/config.json", "eos_token_id", json!(first_word), "unet.add_embedding"),
+        ("unet/config.json", "flip_sin_to_cos", json!(false), "unet.add_embedding"),
+    ] {
+        let spoiled = Spoiled::new("tiny-sdxl", file, key, &wrong);
+        let recorder = Recorder::default();
+        told_traced("tiny-sdxl", &load(spoiled.path()), &recorder);
+        seen(&format!("tiny-sdxl: {key} = {wrong}"), golden.error(tensor, &recorder.into_values()[tensor]), BLOCK);
+    }
+}
+
+#[test]
+fn a_prompt_that_is_absent_and_one_that_is_empty_are_told_apart() {
+    let at = tempfile::tempdir().unwrap();
+    let copy = prepared("tiny-sdxl", at.path());
+    let golden = Golden::read("tiny-sdxl.safetensors");
+    set(&copy.join("model_index.json"), "force_zeros_for_empty_prompt", &json!(false));
+    seen("absent read as empty", run("tiny-sdxl", "absent", &load(&copy), &golden).latents, LATENTS);
 }
 
 #[test]
@@ -108,14 +136,14 @@ fn wrong_noise_levels_are_seen_in_the_latents() {
 fn what_is_not_built_is_refused_by_file_key_and_value() {
     for (file, key, wrong) in [
         ("unet/config.json", "resnet_time_scale_shift", json!("scale_shift")),
-        ("unet/config.json", "addition_embed_type", json!("text_time")),
+        ("unet/config.json", "addition_embed_type", json!("text_image")),
         ("unet/config.json", "act_fn", json!("gelu")),
         ("text_encoder/config.json", "hidden_act", json!("relu")),
         ("vae/config.json", "_class_name", json!("AutoencoderTiny")),
     ] {
         let spoiled = Spoiled::new("tiny-sd", file, key, &wrong);
         let files = easel_engine::Files::Folder(spoiled.path().to_owned());
-        let error = easel_engine::family::stable_diffusion::StableDiffusion::open(&files).err().unwrap().to_string();
+        let error = easel_engine::family::stable_diffusion::open(&files).err().unwrap().to_string();
         let value = wrong.as_str().unwrap();
         assert!(error.contains(file) && error.contains(key) && error.contains(value), "{error}");
     }

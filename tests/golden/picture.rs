@@ -165,10 +165,10 @@ async fn what_is_not_possible_is_refused_in_the_callers_words() {
     };
     for (draft, param, says) in [
         (Draft { sampler: Some("DPM++ 2M".to_owned()), ..Draft::new(PROMPT) }, "sampler", "ddim, euler, euler_a"),
-        (option("schedule", "\"beta\""), "options.schedule", "karras"),
+        (option("schedule", "\"polynomial\""), "options.schedule", "karras"),
         (option("eta", "2"), "options.eta", "from 0 to 1"),
         (option("clip_skip", "3"), "options.clip_skip", "from 0 to 2"),
-        (option("tiling", "true"), "options.tiling", "clip_skip, eta, schedule"),
+        (option("tiling", "true"), "options.tiling", "clip_skip, eta, schedule, strength"),
     ] {
         let error = make(&engine, draft).await.unwrap_err();
         assert_eq!((error.kind(), error.param()), (ErrorKind::InvalidRequest, Some(param)), "{error}");
@@ -196,11 +196,11 @@ async fn the_stub_answers_without_a_model() {
     }
 }
 
-fn engine() -> Engine {
+pub(crate) fn engine() -> Engine {
     Engine::start(EngineOptions::default()).unwrap()
 }
 
-fn context() -> Context {
+pub(crate) fn context() -> Context {
     Context {
         id: RequestId::new("test").unwrap(),
         principal: Principal::local(),
@@ -212,7 +212,7 @@ fn context() -> Context {
     }
 }
 
-fn job(backend: &dyn Backend, draft: Draft, context: &Context) -> Result<Job, Error> {
+pub(crate) fn job(backend: &dyn Backend, draft: Draft, context: &Context) -> Result<Job, Error> {
     let request = draft.check(&ParamNames::OURS)?;
     let model = backend.models().remove(0);
     let request = model.fit(&request, context.fallback_seed)?.request;
@@ -220,7 +220,7 @@ fn job(backend: &dyn Backend, draft: Draft, context: &Context) -> Result<Job, Er
     Ok(Job { request, model, permit })
 }
 
-async fn make(backend: &dyn Backend, draft: Draft) -> Result<Output, Error> {
+pub(crate) async fn make(backend: &dyn Backend, draft: Draft) -> Result<Output, Error> {
     let context = context();
     let job = job(backend, draft, &context)?;
     backend.generate(&context, job).await

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use easel_engine::family::stable_diffusion::{Denoising, StableDiffusion};
 use easel_engine::family::{Recipe, Run};
+use easel_engine::latent::{Denoising, LatentDiffusion};
 use easel_engine::sampler;
 use easel_engine::schedule::NoiseConfig;
 use easel_engine::trace::Recorder;
@@ -24,6 +24,20 @@ fn whole_runs_leave_the_latents_and_the_picture_that_diffusers_leaves() {
             assert!(errors.pixels <= 0.001, "{name}: {kind}: {} of the picture is off by a level", errors.pixels);
             println!("{name}: {kind} latents {:.1e}, picture {:.2e} beyond one level", errors.latents, errors.pixels);
         }
+    }
+}
+
+#[test]
+fn what_only_sdxl_has_leaves_the_latents_and_the_picture_that_diffusers_leaves() {
+    let at = tempfile::tempdir().unwrap();
+    let golden = Golden::read("tiny-sdxl.safetensors");
+    let model = load(&prepared("tiny-sdxl", at.path()));
+    // `turbo` is the model's own sampler.
+    let own = load(&folder("tiny-sdxl"));
+    for (kind, model) in [("absent", &model), ("empty", &model), ("skip", &model), ("turbo", &own)] {
+        let errors = run("tiny-sdxl", kind, model, &golden);
+        assert!(errors.latents <= LATENTS, "{kind} latents are off by {:e}", errors.latents);
+        assert!(errors.pixels <= 0.001, "{kind}: {} of the picture is off by a level", errors.pixels);
     }
 }
 
@@ -60,7 +74,7 @@ pub(crate) struct Errors {
 }
 
 /// Repeats a run of `runs.json`.
-pub(crate) fn run(name: &str, kind: &str, model: &Arc<StableDiffusion>, golden: &Golden) -> Errors {
+pub(crate) fn run(name: &str, kind: &str, model: &Arc<LatentDiffusion>, golden: &Golden) -> Errors {
     let mut denoising = Denoising::begin(Arc::clone(model), &recipe(name, kind, model)).unwrap();
     let (mut latents, mut compared) = (0f64, 0);
     for step in 0..denoising.steps() {
@@ -85,21 +99,31 @@ pub(crate) fn run(name: &str, kind: &str, model: &Arc<StableDiffusion>, golden: 
     Errors { latents, pixels }
 }
 
-/// A recipe of `runs.json`.
-pub(crate) fn recipe(name: &str, kind: &str, model: &StableDiffusion) -> Recipe {
-    let run = &super::json("runs.json")[name];
+/// The recipe of a run: one of the samplers of `settings`, or one of those that only SDXL has.
+pub(crate) fn recipe(name: &str, kind: &str, model: &LatentDiffusion) -> Recipe {
+    let run = super::settings(name);
     let text = |key: &str| run[key].as_str().unwrap().to_owned();
     let number = |key: &str| run[key].as_u64().unwrap();
+    let negative = Some(text("negative_prompt"));
+    let guidance = run["guidance_scale"].as_f64().unwrap();
+    let (sampler, steps, negative_prompt, guidance, clip_skip) = match kind {
+        "absent" => (Some("ddim"), 5, None, guidance, 0),
+        "empty" => (Some("ddim"), 5, Some(String::new()), guidance, 0),
+        "skip" => (Some("ddim"), 5, negative, guidance, 1),
+        "turbo" => (None, 3, negative, 0.0, 0),
+        kind => (Some(kind), run["steps"][kind].as_u64().unwrap() as usize, negative, guidance, 0),
+    };
     Recipe {
         prompt: text("prompt"),
-        negative_prompt: text("negative_prompt"),
+        negative_prompt,
         size: (number("width") as u32, number("height") as u32),
         seed: number("seed"),
-        steps: run["steps"][kind].as_u64().unwrap() as usize,
-        guidance: run["guidance_scale"].as_f64().unwrap(),
-        choice: sampler::choose(model.noise(), Some(kind), None).unwrap(),
+        steps,
+        guidance,
+        choice: sampler::choose(model.noise(), sampler, None).unwrap(),
         eta: 0.0,
-        clip_skip: 0,
+        clip_skip,
+        given: None,
     }
 }
 

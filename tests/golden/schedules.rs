@@ -1,6 +1,6 @@
 //! Noise levels and samplers against diffusers', with nothing but arithmetic: the fixture's model is a sine.
 
-use easel_engine::sampler::{self, Sampler};
+use easel_engine::sampler::{self, Sampler, Walk};
 use easel_engine::schedule::{Curve, NoiseConfig, Schedule};
 use serde_json::Value;
 
@@ -22,22 +22,38 @@ fn the_trained_noise_levels_are_diffusers_own() {
 
 #[test]
 fn every_sampler_walks_as_diffusers_does() {
-    let mut walked = 0;
-    for row in json("schedules.json")["rows"].as_array().unwrap() {
-        // The one curve that is not here; the test below holds that it is refused.
-        if row["config"]["use_beta_sigmas"] != true {
-            walk(row);
-            walked += 1;
-        }
+    let rows = ["schedules.json", "samplers.json"].map(|file| json(file)["rows"].as_array().unwrap().clone()).concat();
+    for row in &rows {
+        walk(row);
     }
-    assert!(walked > 40, "{walked}");
+    let walked = |class: &str| rows.iter().any(|row| row["config"]["_class_name"] == class);
+    for kind in sampler::SAMPLERS {
+        assert!(walked(kind.class_name), "{} has no golden row", kind.name);
+    }
 }
 
 #[test]
-fn a_curve_that_is_not_here_is_refused_by_its_key() {
-    let error =
-        NoiseConfig::from_json(r#"{"_class_name": "EulerDiscreteScheduler", "use_beta_sigmas": true}"#).unwrap_err();
-    assert!(error.to_string().contains("use_beta_sigmas = true"), "{error}");
+fn two_curves_at_once_are_refused_by_their_keys() {
+    let both = r#"{"_class_name": "EulerDiscreteScheduler", "use_beta_sigmas": true, "use_karras_sigmas": true}"#;
+    let error = NoiseConfig::from_json(both).unwrap_err().to_string();
+    assert!(error.contains("only one of") && error.contains("use_beta_sigmas"), "{error}");
+}
+
+#[test]
+fn what_a_flow_says_and_the_engine_cannot_do_is_refused_by_key() {
+    for (key, value) in [
+        ("invert_sigmas", "true"),
+        ("time_shift_type", "\"square\""),
+        ("shift", "-1"),
+        ("shift_terminal", "1"),
+        ("base_image_seq_len", "4096"),
+    ] {
+        let json = format!(
+            r#"{{"_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": true, "{key}": {value}}}"#
+        );
+        let error = NoiseConfig::from_json(&json).unwrap_err().to_string();
+        assert!(error.contains(key) && error.contains(value.trim_matches('"')), "{error}");
+    }
 }
 
 #[test]
@@ -53,6 +69,7 @@ fn a_samplers_name_may_carry_its_curve() {
         ("euler_k", "euler", Curve::Karras),
         ("Euler Karras", "euler", Curve::Karras),
         ("Euler Exponential", "euler", Curve::Exponential),
+        ("Euler Beta", "euler", Curve::Beta),
         ("euler_a", "euler_a", Curve::Trained),
         ("Euler a", "euler_a", Curve::Trained),
         ("euler_ancestral", "euler_a", Curve::Trained),
@@ -74,7 +91,7 @@ fn a_name_whose_solver_is_not_here_is_refused_with_the_list() {
         assert!(error.contains(name) && error.contains("ddim, euler, euler_a"), "{error}");
     }
     let error = sampler::choose(&ddim, None, Some("ays")).unwrap_err().to_string();
-    assert!(error.contains("trained, karras, exponential, leading, linspace, trailing"), "{error}");
+    assert!(error.contains("trained, karras, exponential, beta, leading, linspace, trailing"), "{error}");
     assert!(sampler::choose(&ddim, Some("ddim"), Some("karras")).is_err(), "ddim walks timesteps");
     // A model that names such a solver is served by another one, and that is told.
     let pndm = NoiseConfig::from_json(r#"{"_class_name": "PNDMScheduler"}"#).unwrap();
@@ -87,9 +104,15 @@ fn walk(row: &Value) {
     let schedule = Schedule::new(NoiseConfig::from_json(&row["config"].to_string()).unwrap()).unwrap();
     let choice = sampler::choose(schedule.config(), None, None).unwrap();
     assert_eq!(choice.kind.class_name, row["config"]["_class_name"].as_str().unwrap(), "{name}");
-    let mut sampler = choice.begin(&schedule, steps, row["eta"].as_f64().unwrap()).unwrap();
+    let walk = Walk {
+        eta: row["eta"].as_f64().unwrap_or(0.0),
+        mu: row["mu"].as_f64(),
+        levels: row.get("levels").map(floats),
+        ..choice.walk(steps)
+    };
+    let mut sampler = choice.begin_walk(&schedule, &walk).unwrap();
 
-    let respaced = name.contains("karras") || name.contains("exponential");
+    let respaced = ["karras", "exponential", "beta-"].iter().any(|curve| name.contains(curve));
     let timesteps = floats(&row["timesteps"]);
     assert_eq!(sampler.steps(), timesteps.len(), "{name}");
     for (step, want) in timesteps.iter().enumerate() {
@@ -99,11 +122,20 @@ fn walk(row: &Value) {
     let start = row["init_noise_sigma"].as_f64().unwrap();
     assert!((sampler.start() / start - 1.0).abs() <= 1e-6, "{name}: starts at {} not {start}", sampler.start());
 
+    let mut latents = single(&row["start"]);
+    let first = row["strength"].as_f64().map_or(0, |strength| sampler.first_step(strength));
+    if row.get("strength").is_some() {
+        assert_eq!(Some(first as u64), row["first"].as_u64(), "{name}");
+        let picture = single(&row["picture"]);
+        latents = sampler.noised(first, &picture, &noise(latents.len(), -1.0));
+        let error = relative_l2(&latents.iter().map(|x| f64::from(*x)).collect::<Vec<_>>(), &floats(&row["noised"]));
+        assert!(error <= 1e-6, "{name}: the noised picture is off by {error:e}");
+        assert_eq!(sampler.noised(sampler.steps(), &picture, &latents), picture, "{name}");
+    }
     // f32 between the steps costs up to 6e-8 of the largest value, which a step may then shrink.
     let gate = (10.0 * row["double_gap"].as_f64().unwrap()).max(1e-6);
-    let mut latents: Vec<f32> = floats(&row["start"]).iter().map(|x| *x as f32).collect();
     let want = row["samples"].as_array().unwrap();
-    for (step, (input, want)) in row["inputs"].as_array().unwrap().iter().zip(want).enumerate() {
+    for (step, (input, want)) in (first..).zip(row["inputs"].as_array().unwrap().iter().zip(want)) {
         let scaled: Vec<f64> = latents.iter().map(|x| f64::from(*x) * sampler.input_scale(step)).collect();
         let error = relative_l2(&scaled, &floats(input));
         assert!(error <= gate, "{name}: input {step} is off by {error:e}, not {gate:e}");
@@ -112,15 +144,23 @@ fn walk(row: &Value) {
         let error = relative_l2(&got, &floats(want));
         assert!(error <= gate, "{name}: step {step} is off by {error:e}, not {gate:e}");
     }
+    assert_eq!(first + want.len(), sampler.steps(), "{name}");
 }
 
 fn stepped(sampler: &mut dyn Sampler, step: usize, latents: &[f32]) -> Vec<f32> {
-    let wave = |a: f64, b: f64| (0..latents.len()).map(move |j| a * j as f64 + b * step as f64);
-    let predicted: Vec<f32> = wave(0.37, 0.91).map(|x| x.sin() as f32).collect();
-    let noise: Vec<f32> = wave(0.53, 0.29).map(|x| x.cos() as f32).collect();
+    let wave = (0..latents.len()).map(|j| 0.37 * j as f64 + 0.91 * step as f64);
+    let predicted: Vec<f32> = wave.map(|x| x.sin() as f32).collect();
     let mut latents = latents.to_vec();
-    sampler.step(step, &mut latents, &predicted, &mut |count| noise[..count].to_vec());
+    sampler.step(step, &mut latents, &predicted, &mut |count| noise(count, step as f64));
     latents
+}
+
+fn noise(count: usize, step: f64) -> Vec<f32> {
+    (0..count).map(|j| (0.53 * j as f64 + 0.29 * step).cos() as f32).collect()
+}
+
+fn single(value: &Value) -> Vec<f32> {
+    floats(value).iter().map(|x| *x as f32).collect()
 }
 
 fn floats(value: &Value) -> Vec<f64> {

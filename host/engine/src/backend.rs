@@ -8,9 +8,11 @@ use candle_core::Device;
 use easel_core::{Backend, Context, Error, ErrorKind, Job, Made, ModelInfo, Output, Readiness, Result};
 use tokio::sync::oneshot;
 
-use crate::device::{Answer, DeviceThread, Work};
+use crate::checkpoint::Files;
+use crate::device::{Answer, DeviceThread, Guard, Work};
 use crate::models::{self, Entry, Problem};
 use crate::plan::plan;
+use crate::safety::Safety;
 
 /// How an engine is set up.
 #[derive(Clone, Debug)]
@@ -25,11 +27,20 @@ pub struct EngineOptions {
     pub keep_loaded: usize,
     /// What to compute on.
     pub device: DeviceChoice,
+    /// Whether finished pictures are looked at before they are given to anybody.
+    pub safety: Safety,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { models: None, default_model: None, built_in: true, keep_loaded: 2, device: DeviceChoice::Cpu }
+        Self {
+            models: None,
+            default_model: None,
+            built_in: true,
+            keep_loaded: 2,
+            device: DeviceChoice::Cpu,
+            safety: Safety::default(),
+        }
     }
 }
 
@@ -76,7 +87,8 @@ impl Engine {
             })?,
         };
         let found = RwLock::new(find(&options)?);
-        let device = DeviceThread::start(device, options.keep_loaded)?;
+        let guard = Guard { safety: options.safety, shared: options.models.clone().map(Files::Folder) };
+        let device = DeviceThread::start(device, options.keep_loaded, guard)?;
         Ok(Self { options, found, device })
     }
 
@@ -145,7 +157,14 @@ impl Backend for Engine {
 
     async fn generate(&self, context: &Context, job: Job) -> Result<Output> {
         let entry = self.entry(&job.model.id).ok_or_else(|| crate::Error::NoModel(job.model.id.clone()))?;
-        let plan = plan(&entry, &job.request, context.fallback_seed)?;
+        let plan = if job.request.inputs.is_empty() {
+            plan(&entry, &job.request, context.fallback_seed)?
+        } else {
+            // Pictures are decoded meanwhile, which takes long enough to be done elsewhere.
+            let (entry, request, seed) = (Arc::clone(&entry), job.request.clone(), context.fallback_seed);
+            let planned = tokio::task::spawn_blocking(move || plan(&entry, &request, seed));
+            planned.await.map_err(|_| crate::Error::Stopped)??
+        };
         let (answer, result) = oneshot::channel();
         self.device.send(Work {
             entry,

@@ -4,6 +4,7 @@
 //! denoising step of one job, then one of the next, so that jobs share the device fairly and every one of them notices
 //! within a step that its caller has gone. Models are loaded here on first use, so a model is loaded once however many wait
 //! for it, and the least recently used are dropped beyond a number. A panic ends the job it came from, nothing else.
+//! A picture that the safety checker blocks leaves the thread in no form: neither finished nor as a preview.
 
 #[cfg(test)]
 mod tests;
@@ -19,10 +20,12 @@ use candle_core::Device;
 use easel_core::{Context, Error, ErrorKind, Event, Image, ImageFormat, Note, NoteKind, Permit};
 use tokio::sync::oneshot;
 
-use crate::family::{Model, Run};
+use crate::checkpoint::Files;
+use crate::family::{Model, Recipe, Run};
 use crate::models::Entry;
 use crate::pixels::Pixels;
 use crate::plan::{Plan, named};
+use crate::safety::{self, Safety, SafetyChecker};
 
 /// Jobs that may wait for the thread to look at them; admission allows far fewer.
 const WAITING: usize = 256;
@@ -59,6 +62,14 @@ pub(crate) struct DeviceThread {
     state: Arc<Mutex<State>>,
 }
 
+/// How pictures are kept from being shown that must not be.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Guard {
+    pub(crate) safety: Safety,
+    /// Where the checker lies that all models share.
+    pub(crate) shared: Option<Files>,
+}
+
 /// What the thread is about.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
@@ -70,12 +81,12 @@ pub(crate) struct State {
 
 impl DeviceThread {
     /// Starts the thread, which keeps at most `keep` models loaded.
-    pub(crate) fn start(device: Device, keep: usize) -> Result<Self, Error> {
+    pub(crate) fn start(device: Device, keep: usize, guard: Guard) -> Result<Self, Error> {
         let (messages, inbox) = sync_channel(WAITING);
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
         let spawned = thread::Builder::new().name("engine".to_owned()).spawn(move || {
-            let models = Models { device, keep: keep.max(1), loaded: Vec::new(), state: shared };
+            let models = Models { device, keep: keep.max(1), guard, loaded: Vec::new(), checker: None, state: shared };
             Worker { inbox, models, jobs: VecDeque::new() }.run();
         });
         match spawned {
@@ -161,18 +172,30 @@ fn guarded<T>(part: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
 struct Models {
     device: Device,
     keep: usize,
+    guard: Guard,
     /// The latest used last.
-    loaded: Vec<(Arc<Entry>, Arc<dyn Model>)>,
+    loaded: Vec<(Arc<Entry>, Loaded)>,
+    /// The checker that models share, once one needed it.
+    checker: Option<Arc<SafetyChecker>>,
     state: Arc<Mutex<State>>,
 }
 
+/// A model, and what looks at its pictures.
+#[derive(Clone)]
+struct Loaded {
+    model: Arc<dyn Model>,
+    checker: Option<Arc<SafetyChecker>>,
+    /// Whether pictures should be checked and cannot be.
+    unchecked: bool,
+}
+
 impl Models {
-    fn get(&mut self, entry: &Arc<Entry>) -> Result<Arc<dyn Model>, Error> {
+    fn get(&mut self, entry: &Arc<Entry>) -> Result<Loaded, Error> {
         if let Some(at) = self.loaded.iter().position(|(known, _)| Arc::ptr_eq(known, entry)) {
             let found = self.loaded.remove(at);
-            let model = Arc::clone(&found.1);
+            let loaded = found.1.clone();
             self.loaded.push(found);
-            return Ok(model);
+            return Ok(loaded);
         }
         // An entry that was read again under the same id takes the place of the old one.
         self.loaded.retain(|(known, _)| known.info.id != entry.info.id);
@@ -181,13 +204,44 @@ impl Models {
         }
         self.publish(Some(entry));
         let began = Instant::now();
-        let model = guarded(|| Ok((entry.family.load)(&entry.files, &self.device)?));
-        if let Ok(model) = &model {
+        let loaded = guarded(|| self.load(entry));
+        if let Ok(loaded) = &loaded {
             tracing::info!(model = entry.info.id, milliseconds = began.elapsed().as_millis() as u64, "model loaded");
-            self.loaded.push((Arc::clone(entry), Arc::clone(model)));
+            self.loaded.push((Arc::clone(entry), loaded.clone()));
         }
         self.publish(None);
-        model
+        loaded
+    }
+
+    fn load(&mut self, entry: &Entry) -> Result<Loaded, Error> {
+        let checker = self.checker(entry)?;
+        // The model in the program knows nothing but drawn shapes.
+        let is_demo = matches!(entry.files, Files::Embedded(_));
+        let unchecked = checker.is_none() && self.guard.safety != Safety::Off && !is_demo;
+        if unchecked {
+            tracing::warn!(model = entry.info.id, "model has no safety checker, its pictures are not checked");
+        }
+        let model = (entry.family.load)(&entry.files, &self.device)?;
+        Ok(Loaded { model, checker, unchecked })
+    }
+
+    /// What looks at the pictures of a model: its own checker, otherwise the shared one.
+    fn checker(&mut self, entry: &Entry) -> Result<Option<Arc<SafetyChecker>>, Error> {
+        if self.guard.safety == Safety::Off {
+            return Ok(None);
+        }
+        if let Some(own) = safety::files(&entry.files) {
+            return Ok(Some(Arc::new(SafetyChecker::load(own, &self.device)?)));
+        }
+        if let (None, Some(shared)) = (&self.checker, self.guard.shared.as_ref().and_then(safety::files)) {
+            self.checker = Some(Arc::new(SafetyChecker::load(shared, &self.device)?));
+        }
+        if self.checker.is_none() && self.guard.safety == Safety::Required {
+            let message = format!("model {} has no safety checker, and pictures must be checked", entry.info.id);
+            let hint = "put a safety_checker folder into the model's folder or into the folder of models";
+            return Err(Error::new(ErrorKind::NotReady, message).with_hint(hint));
+        }
+        Ok(self.checker.clone())
     }
 
     fn publish(&self, loading: Option<&Arc<Entry>>) {
@@ -200,7 +254,7 @@ impl Models {
 /// A job in the middle of its work.
 struct Job {
     work: Work,
-    model: Option<Arc<dyn Model>>,
+    model: Option<Loaded>,
     run: Option<Box<dyn Run>>,
     step: usize,
     images: Vec<(Image, u64)>,
@@ -218,11 +272,16 @@ impl Job {
             return Err(Error::new(ErrorKind::Cancelled, "the caller has gone"));
         }
         self.work.context.check()?;
-        let Some(model) = self.model.clone() else {
+        let Some(Loaded { model, checker, .. }) = self.model.clone() else {
             self.stage("loading");
-            let model = models.get(&self.work.entry)?;
-            self.count_dropped_tokens(&*model)?;
-            self.model = Some(model);
+            let loaded = models.get(&self.work.entry)?;
+            self.count_dropped_tokens(&*loaded.model)?;
+            if loaded.unchecked {
+                let message =
+                    format!("model {} has no safety checker; its pictures are not checked", self.work.entry.info.id);
+                self.notes.push(Note::general(NoteKind::Advice, message));
+            }
+            self.model = Some(loaded);
             return Ok(true);
         };
         let image = self.images.len();
@@ -247,7 +306,10 @@ impl Job {
         }
         let plan = &self.work.plan;
         self.work.context.progress.tell(Event::Stage("decoding".to_owned()));
-        let picture = fit(run.finish()?, plan.size);
+        let picture = shown(run.finish()?, recipe, plan.size);
+        if is_blocked(checker.as_deref(), &picture)? {
+            return Err(blocked(image, plan.recipes.len()));
+        }
         let encoded = picture.encode(plan.format, plan.quality, &plan.texts(recipe))?;
         self.images.push((encoded, recipe.seed));
         self.run = None;
@@ -265,13 +327,23 @@ impl Job {
         self.step < steps && share(self.step) > share(self.step - 1)
     }
 
-    /// Shows the picture as it stands; one that cannot be shown yet is not shown.
+    /// Shows the picture as it stands; one that cannot be shown yet, or must not be, is not shown.
     fn preview(&self, image: u32) {
-        let Some(run) = &self.run else { return };
-        let shown =
-            run.preview().and_then(|picture| fit(picture, self.work.plan.size).encode(ImageFormat::Png, None, &[]));
-        match shown {
-            Ok(picture) => self.work.context.progress.tell(Event::Partial { image, picture }),
+        let plan = &self.work.plan;
+        let (Some(run), Some(loaded), Some(recipe)) = (&self.run, &self.model, plan.recipes.get(self.images.len()))
+        else {
+            return;
+        };
+        let encoded = run.preview().and_then(|picture| {
+            let picture = shown(picture, recipe, plan.size);
+            match is_blocked(loaded.checker.as_deref(), &picture)? {
+                true => Ok(None),
+                false => picture.encode(ImageFormat::Png, None, &[]).map(Some),
+            }
+        });
+        match encoded {
+            Ok(Some(picture)) => self.work.context.progress.tell(Event::Partial { image, picture }),
+            Ok(None) => {}
             Err(error) => tracing::debug!(error = %error, "no preview"),
         }
     }
@@ -307,6 +379,22 @@ impl Job {
     }
 }
 
-fn fit(picture: Pixels, (width, height): (u32, u32)) -> Pixels {
-    if picture.size() == (width, height) { picture } else { picture.fitted(width, height) }
+fn is_blocked(checker: Option<&SafetyChecker>, picture: &Pixels) -> crate::Result<bool> {
+    checker.map_or(Ok(false), |checker| Ok(checker.check(picture)?.is_blocked()))
+}
+
+/// A request of which one picture may not be shown is answered by none, as one of which one picture failed.
+fn blocked(image: usize, count: usize) -> Error {
+    let which = if count > 1 { format!("picture {} of {count}", image + 1) } else { "the picture".to_owned() };
+    let message = format!("the safety checker blocked {which}");
+    Error::new(ErrorKind::ContentPolicy, message).with_hint("another prompt or another seed makes another picture")
+}
+
+/// A picture in the size of the answer, with what a mask keeps of the given one.
+fn shown(picture: Pixels, recipe: &Recipe, (width, height): (u32, u32)) -> Pixels {
+    let picture = if picture.size() == (width, height) { picture } else { picture.fitted(width, height) };
+    match &recipe.given {
+        Some(given) => given.kept_in(picture),
+        None => picture,
+    }
 }

@@ -2,13 +2,16 @@
 //! into each file.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use easel_core::{Control, Error, ErrorKind, GenerationRequest, ImageFormat, Note, NoteKind, Numbers, Task};
+use easel_core::{Control, Error, GenerationRequest, ImageFormat, Note, NoteKind, Numbers, OnUnknown, Task};
 use serde_json::{Value, json};
 
 use crate::error;
-use crate::family::Recipe;
+use crate::family::{Guiding, Recipe};
+use crate::given::Given;
 use crate::models::Entry;
+use crate::pixels::Pixels;
 use crate::sampler::{self, Choice};
 
 /// How a request will be done.
@@ -23,6 +26,7 @@ pub(crate) struct Plan {
     pub(crate) notes: Vec<Note>,
     model: String,
     family: &'static str,
+    paints_over: bool,
 }
 
 /// Plans a request.
@@ -31,12 +35,23 @@ pub(crate) struct Plan {
 /// `InvalidRequest` for a sampler, schedule or option that is not possible, in the caller's words.
 pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u64) -> Result<Plan, Error> {
     let names = request.names();
-    if request.task != Task::TextToImage || !request.inputs.is_empty() {
-        let message = format!("the engine makes pictures from prompts only; it does not do {}", request.task.name());
-        return Err(Error::new(ErrorKind::Unsupported, message));
-    }
     let mut notes = Vec::new();
     let options = Options::read(request)?;
+    let steps = request.steps.unwrap_or_else(|| default(&entry.info.steps, entry.facts.steps));
+    let strength = options.strength.unwrap_or_else(|| {
+        let usual: f64 = match request.task {
+            Task::TextToImage | Task::Inpainting => 1.0,
+            Task::ImageToImage => 0.8,
+            Task::Variation => 0.6,
+        };
+        // Never so little that a run of few steps has none.
+        usual.max(f64::from(steps.max(1)).recip())
+    });
+    if options.strength.is_some() && request.task == Task::TextToImage {
+        let message = "strength has no effect without a picture to change".to_owned();
+        notes.push(Note::about(NoteKind::Ignored, param(request, "strength"), message));
+    }
+    let given = Given::read(&request.inputs, strength, names)?.map(Arc::new);
     let choice = sampler::choose(&entry.facts.noise, request.sampler.as_deref(), options.schedule.as_deref())
         .map_err(|error| named(error, request))?;
     if choice.stands_in {
@@ -56,11 +71,26 @@ pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u6
         );
         notes.push(Note::about(NoteKind::Adjusted, names.size, message));
     }
-    let guidance = request.guidance.unwrap_or_else(|| default(&entry.info.guidance, 7.5));
-    if guidance <= 1.0 && request.negative_prompt.as_deref().is_some_and(|negative| !negative.trim().is_empty()) {
-        let message =
-            format!("{} has no effect at {} {guidance}; it needs more than 1", names.negative_prompt, names.guidance);
-        notes.push(Note::about(NoteKind::Ignored, names.negative_prompt, message));
+    let image = given.as_ref().filter(|_| entry.facts.paints_over()).and_then(|given| given.images.first());
+    if let Some((width, height)) = image.map(Pixels::size).filter(|image| *image != size) {
+        let message = format!(
+            "{} is {width}x{height}; it was scaled to fit {}x{} and its rim continued, nothing was stretched or cut off",
+            names.image, size.0, size.1
+        );
+        notes.push(Note::about(NoteKind::Adjusted, names.image, message));
+    }
+    let guidance = match request.task {
+        // There is no prompt to be guided by.
+        Task::Variation if request.prompt.trim().is_empty() => 0.0,
+        _ => request.guidance.unwrap_or_else(|| default(&entry.info.guidance, entry.facts.guidance)),
+    };
+    if let Guiding::Above(least) = entry.facts.guiding
+        && guidance <= least
+        && request.negative_prompt.as_deref().is_some_and(|negative| !negative.trim().is_empty())
+    {
+        let (negative, scale) = (names.negative_prompt, names.guidance);
+        let message = format!("{negative} has no effect at {scale} {guidance}; it needs more than {least}");
+        notes.push(Note::about(NoteKind::Ignored, negative, message));
     }
     let format = request.format.unwrap_or(ImageFormat::Png);
     if request.compression.is_some() && format != ImageFormat::Jpeg {
@@ -70,19 +100,21 @@ pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u6
     let seed = request.seed.unwrap_or(fallback_seed);
     let recipe = Recipe {
         prompt: request.prompt.clone(),
-        negative_prompt: request.negative_prompt.clone().unwrap_or_default(),
+        negative_prompt: request.negative_prompt.clone(),
         size: made,
         seed,
-        steps: request.steps.unwrap_or_else(|| default(&entry.info.steps, 30)) as usize,
+        steps: steps as usize,
         guidance,
         choice,
         eta: options.eta,
         clip_skip: options.clip_skip,
+        given,
     };
     let recipes =
         (0..u64::from(request.count)).map(|i| Recipe { seed: seed.wrapping_add(i), ..recipe.clone() }).collect();
     let model = entry.info.id.clone();
-    Ok(Plan { recipes, size, format, quality: request.compression, notes, model, family: entry.family.name })
+    let (family, paints_over) = (entry.family.name, entry.facts.paints_over());
+    Ok(Plan { recipes, size, format, quality: request.compression, notes, model, family, paints_over })
 }
 
 impl Plan {
@@ -93,9 +125,9 @@ impl Plan {
 
     fn parameters(&self, recipe: &Recipe) -> String {
         let mut text = recipe.prompt.trim().to_owned();
-        if !recipe.negative_prompt.trim().is_empty() {
+        if let Some(negative) = recipe.negative_prompt.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
             text.push_str("\nNegative prompt: ");
-            text.push_str(recipe.negative_prompt.trim());
+            text.push_str(negative);
         }
         let Recipe { steps, guidance, seed, choice, clip_skip, .. } = recipe;
         let (width, height) = self.size;
@@ -108,6 +140,9 @@ impl Plan {
         if *clip_skip > 0 {
             // That form counts the last layer as 1.
             text.push_str(&format!(", Clip skip: {}", clip_skip + 1));
+        }
+        if let Some(given) = recipe.given.as_ref().filter(|_| self.paints_over) {
+            text.push_str(&format!(", Denoising strength: {}", given.strength));
         }
         text.push_str(concat!(", Version: Easel ", env!("CARGO_PKG_VERSION")));
         text
@@ -130,6 +165,7 @@ impl Plan {
             "spacing": format!("{spacing:?}").to_lowercase(),
             "eta": recipe.eta,
             "clip_skip": recipe.clip_skip,
+            "strength": recipe.given.as_ref().filter(|_| self.paints_over).map(|given| given.strength),
             "made": format!("{}x{}", recipe.size.0, recipe.size.1),
             "size": format!("{}x{}", self.size.0, self.size.1),
         })
@@ -148,6 +184,7 @@ struct Options {
     schedule: Option<String>,
     eta: f64,
     clip_skip: usize,
+    strength: Option<f64>,
 }
 
 impl Options {
@@ -157,7 +194,7 @@ impl Options {
             json.map_or(Value::Null, |json| serde_json::from_str(json).unwrap_or(Value::Null))
         };
         let refuse = |name: &str, must: &str| {
-            let path = format!("{}.{name}", request.names().options);
+            let path = param(request, name);
             let message = format!("{path} must be {must}, not {}", value(name));
             Err(Error::invalid(path, message))
         };
@@ -180,7 +217,22 @@ impl Options {
                 None => return refuse("clip_skip", "a whole number from 0 to 24"),
             },
         };
-        Ok(Self { schedule, eta, clip_skip })
+        let strength = match value("strength") {
+            Value::Null => None,
+            other => match other.as_f64().filter(|strength| (0.0..=1.0).contains(strength)) {
+                Some(strength) => Some(strength),
+                None => return refuse("strength", "a number from 0 to 1"),
+            },
+        };
+        Ok(Self { schedule, eta, clip_skip, strength })
+    }
+}
+
+/// The caller's word for an option: plain, where it came as a general field.
+fn param(request: &GenerationRequest, name: &str) -> String {
+    match request.options.get(name).map(|option| option.on_unknown) {
+        Some(OnUnknown::Note) => name.to_owned(),
+        Some(OnUnknown::Refuse) | None => format!("{}.{name}", request.names().options),
     }
 }
 
@@ -191,11 +243,11 @@ pub(crate) fn named(error: error::Error, request: &GenerationRequest) -> Error {
     match &error {
         error::Error::Name { what: "sampler", .. } => Error::invalid(names.sampler, message),
         error::Error::Name { what, .. } if request.options.contains_key(*what) => {
-            Error::invalid(format!("{}.{what}", names.options), message)
+            Error::invalid(param(request, what), message)
         }
         error::Error::Name { .. } => Error::invalid(names.sampler, message),
         error::Error::Noise(_) => Error::invalid(names.steps, message),
-        error::Error::Option { name, .. } => Error::invalid(format!("{}.{name}", names.options), message),
+        error::Error::Option { name, .. } => Error::invalid(param(request, name), message),
         _ => error.into(),
     }
 }

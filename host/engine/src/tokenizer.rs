@@ -46,24 +46,26 @@ pub struct Tokens {
 }
 
 impl ClipTokenizer {
-    /// Builds the tokenizer of a model, for prompts of `positions` tokens.
+    /// Builds the tokenizer in a folder of a model, for prompts of `positions` tokens.
     ///
     /// # Errors
     /// [`Error::File`], [`Error::Config`] or [`Error::Tokenizer`] when a file is missing or wrong.
-    pub(crate) fn load(files: &Files, positions: usize) -> Result<Self> {
-        let vocabulary: HashMap<String, u32> = read_json(files, "tokenizer/vocab.json")?;
-        let merges = merges(files)?;
-        let config: Config = match files.has("tokenizer/tokenizer_config.json") {
-            true => read_json(files, "tokenizer/tokenizer_config.json")?,
+    pub(crate) fn load(files: &Files, folder: &str, positions: usize) -> Result<Self> {
+        let at = |name: &str| format!("{folder}/{name}");
+        let (config_file, special_file) = (at("tokenizer_config.json"), at("special_tokens_map.json"));
+        let vocabulary: HashMap<String, u32> = read_json(files, &at("vocab.json"))?;
+        let merges = merges(files, &at("merges.txt"))?;
+        let config: Config = match files.has(&config_file) {
+            true => read_json(files, &config_file)?,
             false => Config::default(),
         };
-        let special: Special = match files.has("tokenizer/special_tokens_map.json") {
-            true => read_json(files, "tokenizer/special_tokens_map.json")?,
+        let special: Special = match files.has(&special_file) {
+            true => read_json(files, &special_file)?,
             false => Special::default(),
         };
         let id = |name: &str| {
             let id = vocabulary.get(name).copied();
-            id.ok_or_else(|| Error::Tokenizer(format!("{name:?} is not in tokenizer/vocab.json")))
+            id.ok_or_else(|| Error::Tokenizer(format!("{name:?} is not in {folder}/vocab.json")))
         };
         let names = [
             pick(config.bos_token, special.bos_token, "<|startoftext|>"),
@@ -75,7 +77,7 @@ impl ClipTokenizer {
         let length = config.model_max_length.filter(|length| *length < 1e6).map_or(positions, |length| length as usize);
         if length < 2 || length > positions {
             let reason = format!("model_max_length is {length}, and must be from 2 to {positions}");
-            return Err(Error::Config { file: "tokenizer/tokenizer_config.json".to_owned(), reason });
+            return Err(Error::Config { file: config_file, reason });
         }
         let bpe = BPE::builder()
             .vocab_and_merges(vocabulary.into_iter().collect::<Vocab>(), merges)
@@ -147,8 +149,7 @@ fn pick(config: Option<Token>, special: Option<Token>, default: &str) -> String 
     }
 }
 
-fn merges(files: &Files) -> Result<Vec<(String, String)>> {
-    let file = "tokenizer/merges.txt";
+fn merges(files: &Files, file: &str) -> Result<Vec<(String, String)>> {
     let bytes = files.read(file)?;
     let config = |reason: String| Error::Config { file: file.to_owned(), reason };
     let text = std::str::from_utf8(&bytes).map_err(|error| config(error.to_string()))?;

@@ -258,7 +258,7 @@ def attempts():
 def gate(key):
     if ".latents." in key:
         return LATENTS
-    return BLOCK if key.startswith(("text.", "unet.", "vae.")) else None
+    return BLOCK if key.startswith(("text.", "text2.", "unet.", "vae.")) else None
 
 
 def part_of(key):

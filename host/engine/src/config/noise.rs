@@ -6,7 +6,8 @@ use serde_json::Value;
 use super::{only, parse, read_json, unsupported};
 use crate::checkpoint::Files;
 use crate::error::{Error, Result};
-use crate::schedule::{BetaCurve, Curve, NoiseConfig, Prediction, Spacing};
+use crate::schedule::flow::FlowShift;
+use crate::schedule::{BetaCurve, Curve, FlowNoise, NoiseConfig, Prediction, Spacing};
 
 /// Reads `scheduler/scheduler_config.json`.
 ///
@@ -34,7 +35,8 @@ fn noise_from(file: &str, value: Value) -> Result<NoiseConfig> {
         ("interpolation_type", &["\"linear\""]),
         ("thresholding", &["false"]),
         ("timestep_type", &["\"discrete\""]),
-        ("use_beta_sigmas", &["false"]),
+        ("use_flow_sigmas", &["false"]),
+        ("invert_sigmas", &["false"]),
     ];
     only(file, &value, FIXED)?;
     let raw: RawNoise = parse(file, value)?;
@@ -57,15 +59,19 @@ fn noise_from(file: &str, value: Value) -> Result<NoiseConfig> {
         Some("trailing") => Some(Spacing::Trailing),
         Some(other) => return Err(unsupported(file, "timestep_spacing", other, "leading, linspace, trailing")),
     };
-    let curve = match (raw.use_karras_sigmas.unwrap_or(false), raw.use_exponential_sigmas.unwrap_or(false)) {
-        (false, false) => Curve::Trained,
-        (true, false) => Curve::Karras,
-        (false, true) => Curve::Exponential,
-        (true, true) => {
-            let reason = "use_karras_sigmas and use_exponential_sigmas cannot both be true".to_owned();
-            return Err(Error::Config { file: file.to_owned(), reason });
-        }
-    };
+    let curves = [
+        (raw.use_karras_sigmas, Curve::Karras),
+        (raw.use_exponential_sigmas, Curve::Exponential),
+        (raw.use_beta_sigmas, Curve::Beta),
+    ];
+    let mut asked = curves.iter().filter(|(is_asked, _)| is_asked.unwrap_or(false)).map(|(_, curve)| *curve);
+    let curve = asked.next().unwrap_or(Curve::Trained);
+    if asked.next().is_some() {
+        let reason = "only one of use_karras_sigmas, use_exponential_sigmas and use_beta_sigmas can be true".to_owned();
+        return Err(Error::Config { file: file.to_owned(), reason });
+    }
+    let flow = raw._class_name.starts_with("FlowMatch").then(|| flow(file, &raw)).transpose()?;
+    let prediction = if flow.is_some() { Prediction::Flow } else { prediction };
     Ok(NoiseConfig {
         class_name: raw._class_name,
         train_steps: raw.num_train_timesteps,
@@ -83,6 +89,41 @@ fn noise_from(file: &str, value: Value) -> Result<NoiseConfig> {
         ends_at_sigma_min: raw.final_sigmas_type.as_deref() == Some("sigma_min"),
         sigma_min: raw.sigma_min,
         sigma_max: raw.sigma_max,
+        flow,
+    })
+}
+
+/// What the classes for flows say; their names all begin alike.
+fn flow(file: &str, raw: &RawNoise) -> Result<FlowNoise> {
+    let wrong = |reason: String| Err(Error::Config { file: file.to_owned(), reason });
+    let exponential = match raw.time_shift_type.as_deref() {
+        None | Some("exponential") => true,
+        Some("linear") => false,
+        Some(other) => return Err(unsupported(file, "time_shift_type", other, "exponential, linear")),
+    };
+    let (base_tokens, max_tokens) = (raw.base_image_seq_len.unwrap_or(256), raw.max_image_seq_len.unwrap_or(4096));
+    if raw.use_dynamic_shifting && base_tokens >= max_tokens {
+        return wrong(format!(
+            "base_image_seq_len is {base_tokens}, and must be less than max_image_seq_len, {max_tokens}"
+        ));
+    }
+    let shift = raw.shift.unwrap_or(1.0);
+    if !(shift > 0.0 && shift.is_finite()) {
+        return wrong(format!("shift is {shift}, and must be more than 0"));
+    }
+    if let Some(terminal) = raw.shift_terminal.filter(|terminal| !(0.0..1.0).contains(terminal)) {
+        return wrong(format!("shift_terminal is {terminal}, and must be at least 0 and less than 1"));
+    }
+    Ok(FlowNoise {
+        shift: if raw.use_dynamic_shifting {
+            let (base, max) = (raw.base_shift.unwrap_or(0.5), raw.max_shift.unwrap_or(1.15));
+            FlowShift::Dynamic { exponential, base, max, base_tokens, max_tokens }
+        } else {
+            FlowShift::Static(shift)
+        },
+        // To diffusers, 0 is none.
+        terminal: raw.shift_terminal.filter(|terminal| *terminal != 0.0),
+        stochastic: raw.stochastic_sampling,
     })
 }
 
@@ -117,6 +158,18 @@ struct RawNoise {
     final_sigmas_type: Option<String>,
     sigma_min: Option<f64>,
     sigma_max: Option<f64>,
+    use_beta_sigmas: Option<bool>,
+    shift: Option<f64>,
+    #[serde(default)]
+    use_dynamic_shifting: bool,
+    base_shift: Option<f64>,
+    max_shift: Option<f64>,
+    base_image_seq_len: Option<usize>,
+    max_image_seq_len: Option<usize>,
+    shift_terminal: Option<f64>,
+    time_shift_type: Option<String>,
+    #[serde(default)]
+    stochastic_sampling: bool,
 }
 
 // The defaults of the diffusers class, for files that leave keys out.

@@ -1,4 +1,4 @@
-//! `text_encoder/config.json`: the CLIP text encoder.
+//! `config.json` of a CLIP text encoder: `text_encoder/`, and `text_encoder_2/` where there are two.
 
 use serde::Deserialize;
 
@@ -7,7 +7,7 @@ use crate::checkpoint::Files;
 use crate::error::Result;
 use crate::nn::Activation;
 
-/// The CLIP text encoder, as `text_encoder/config.json` describes it.
+/// A CLIP text encoder, as its `config.json` describes it.
 #[derive(Clone, Debug)]
 pub(crate) struct TextConfig {
     /// Rows of the token table.
@@ -26,13 +26,17 @@ pub(crate) struct TextConfig {
     pub(crate) epsilon: f64,
     /// Activation of the feed-forward parts.
     pub(crate) activation: Activation,
+    /// The id of the end token, at which a prompt is pooled; 2 in old files, whatever it is.
+    pub(crate) end: u32,
+    /// Width of the pooled state, where it is projected.
+    pub(crate) projected_width: usize,
 }
 
-/// Reads `text_encoder/config.json`.
+/// Reads `config.json` in the folder of a text encoder.
 ///
 /// # Errors
 /// [`Error::File`], [`Error::Config`] or [`Error::Unsupported`].
-pub(crate) fn text(files: &Files) -> Result<TextConfig> {
+pub(crate) fn text(files: &Files, folder: &str) -> Result<TextConfig> {
     #[derive(Deserialize)]
     struct Raw {
         vocab_size: usize,
@@ -43,15 +47,14 @@ pub(crate) fn text(files: &Files) -> Result<TextConfig> {
         max_position_embeddings: usize,
         layer_norm_eps: f64,
         hidden_act: String,
+        #[serde(default = "end_token")]
+        eos_token_id: u32,
+        #[serde(default = "projected_width")]
+        projection_dim: usize,
     }
-    let file = "text_encoder/config.json";
+    let file = format!("{folder}/config.json");
+    let file = file.as_str();
     let raw: Raw = read_json(files, file)?;
-    let activation = match raw.hidden_act.as_str() {
-        "quick_gelu" => Activation::QuickGelu,
-        "gelu" => Activation::GeluErf,
-        "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
-        other => return Err(unsupported(file, "hidden_act", other, "quick_gelu, gelu, gelu_new, gelu_pytorch_tanh")),
-    };
     divides(file, "num_attention_heads", raw.num_attention_heads, raw.hidden_size)?;
     Ok(TextConfig {
         vocabulary: raw.vocab_size,
@@ -61,6 +64,31 @@ pub(crate) fn text(files: &Files) -> Result<TextConfig> {
         heads: raw.num_attention_heads,
         positions: raw.max_position_embeddings,
         epsilon: raw.layer_norm_eps,
-        activation,
+        activation: activation(file, &raw.hidden_act)?,
+        end: raw.eos_token_id,
+        projected_width: raw.projection_dim,
     })
+}
+
+// The defaults of the transformers class, for files that leave keys out.
+
+fn end_token() -> u32 {
+    49_407
+}
+
+fn projected_width() -> usize {
+    512
+}
+
+/// The activation that a file of CLIP names.
+///
+/// # Errors
+/// [`crate::Error::Unsupported`] for any other.
+pub(crate) fn activation(file: &str, name: &str) -> Result<Activation> {
+    match name {
+        "quick_gelu" => Ok(Activation::QuickGelu),
+        "gelu" => Ok(Activation::GeluErf),
+        "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
+        other => Err(unsupported(file, "hidden_act", other, "quick_gelu, gelu, gelu_new, gelu_pytorch_tanh")),
+    }
 }

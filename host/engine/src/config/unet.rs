@@ -30,6 +30,17 @@ pub(crate) struct UnetConfig {
     pub(crate) cosine_first: bool,
     /// Shift of the time embedding's frequencies.
     pub(crate) frequency_shift: f64,
+    /// What is added to the time embedding, besides the time.
+    pub(crate) addition: Option<UnetAddition>,
+}
+
+/// The embedding of a pooled text and of the sizes of a picture, which SDXL adds to that of the time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnetAddition {
+    /// Width of the pooled text and of all embedded sizes together.
+    pub(crate) width: usize,
+    /// Width of one embedded size.
+    pub(crate) size_width: usize,
 }
 
 /// One level of the denoising network.
@@ -83,7 +94,22 @@ pub(crate) fn unet(files: &Files) -> Result<UnetConfig> {
         "UpBlock2D" => Ok(false),
         other => Err(unsupported(file, "up_block_types", other, "CrossAttnUpBlock2D, UpBlock2D")),
     });
+    let addition = match (
+        raw.addition_embed_type,
+        raw.projection_class_embeddings_input_dim,
+        raw.addition_time_embed_dim,
+    ) {
+        (None, _, _) => None,
+        (Some(_), Some(width), Some(size_width)) => Some(UnetAddition { width, size_width }),
+        (Some(kind), _, _) => {
+            let reason = format!(
+                "addition_embed_type is {kind}, which needs projection_class_embeddings_input_dim and addition_time_embed_dim"
+            );
+            return Err(Error::Config { file: file.to_owned(), reason });
+        }
+    };
     Ok(UnetConfig {
+        addition,
         in_channels: raw.in_channels,
         out_channels: raw.out_channels,
         sample_size: raw.sample_size.unwrap_or(64),
@@ -120,13 +146,16 @@ struct RawUnet {
     transformer_layers_per_block: PerLevel,
     num_attention_heads: Option<PerLevel>,
     attention_head_dim: Option<PerLevel>,
+    addition_embed_type: Option<String>,
+    addition_time_embed_dim: Option<usize>,
+    projection_class_embeddings_input_dim: Option<usize>,
 }
 
 /// Keys of `unet/config.json` whose other values would change the numbers in ways that are not built.
 const UNET_FIXED: &[(&str, &[&str])] = &[
     ("_class_name", &["\"UNet2DConditionModel\""]),
     ("act_fn", &["\"silu\"", "\"swish\""]),
-    ("addition_embed_type", &[]),
+    ("addition_embed_type", &["\"text_time\""]),
     ("attention_type", &["\"default\""]),
     ("center_input_sample", &["false"]),
     ("class_embed_type", &[]),

@@ -4,21 +4,33 @@
 //! alone, without touching the weights, and it can load it. What a loaded model does is a [`Model`]; one picture being made is a
 //! [`Run`], which goes one denoising step at a time, so that the device's thread can take turns between several.
 
+pub mod flux2_klein;
 pub mod stable_diffusion;
+pub mod stable_diffusion_xl;
+pub mod z_image;
 
 use std::sync::Arc;
 
 use candle_core::Device;
+use easel_core::{ModelInputs, Task};
 
 use crate::checkpoint::Files;
 use crate::config;
 use crate::error::{Error, Result};
+use crate::given::Given;
 use crate::pixels::Pixels;
 use crate::sampler::Choice;
 use crate::schedule::NoiseConfig;
 
 /// Every family there is.
-pub const FAMILIES: &[Family] = &[stable_diffusion::FAMILY];
+pub const FAMILIES: &[Family] = &[
+    flux2_klein::FAMILY,
+    stable_diffusion::FAMILY,
+    stable_diffusion::INPAINTING,
+    stable_diffusion_xl::FAMILY,
+    stable_diffusion_xl::INPAINTING,
+    z_image::FAMILY,
+];
 
 /// A kind of diffusion model.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +56,36 @@ pub struct Facts {
     pub noise: NoiseConfig,
     /// Prompt tokens that it reads, without start and end.
     pub prompt_tokens: usize,
+    /// Steps, when neither the request nor `easel.json` says.
+    pub steps: u32,
+    /// Guidance scale, when neither the request nor `easel.json` says.
+    pub guidance: f64,
+    /// What it can do.
+    pub tasks: Vec<Task>,
+    /// The pictures that it takes.
+    pub inputs: ModelInputs,
+    /// What guidance does to it.
+    pub guiding: Guiding,
+    /// The options it understands.
+    pub options: &'static [&'static str],
+}
+
+impl Facts {
+    /// Whether a picture to change is painted over, as much as a strength says; otherwise it is looked at while a new one is
+    /// made.
+    #[must_use]
+    pub fn paints_over(&self) -> bool {
+        self.options.contains(&"strength")
+    }
+}
+
+/// What guidance does to a model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Guiding {
+    /// Above this scale, the network is asked once more with the negative prompt.
+    Above(f64),
+    /// Nothing, and a negative prompt does nothing either.
+    Nothing,
 }
 
 /// A loaded model.
@@ -90,8 +132,8 @@ pub trait Run {
 pub struct Recipe {
     /// What to show.
     pub prompt: String,
-    /// What not to show; nothing when guidance is at most 1.
-    pub negative_prompt: String,
+    /// What not to show; of no effect when guidance is at most 1. To some models, none and an empty one are not the same.
+    pub negative_prompt: Option<String>,
     /// Width and height, both multiples of what the model asks for.
     pub size: (u32, u32),
     /// Seed of the noise.
@@ -106,6 +148,8 @@ pub struct Recipe {
     pub eta: f64,
     /// Text layers left out at the end.
     pub clip_skip: usize,
+    /// The pictures that it starts from.
+    pub given: Option<Arc<Given>>,
 }
 
 /// Finds the family of a model.

@@ -8,11 +8,19 @@ mod blocks;
 use candle_core::{Result as TensorResult, Tensor};
 
 use crate::checkpoint::Weights;
-use crate::config::UnetConfig;
+use crate::config::{UnetAddition, UnetConfig};
 use crate::error::{Error, Result};
 use crate::nn::{Activation, Conv, ConvShape, GroupNorm, Linear, time_embedding};
 use crate::trace::Trace;
 use blocks::{Level, LevelShape, Middle};
+
+/// What the network is told besides latents and time; the same in every step of a run.
+pub(crate) struct Conditions {
+    /// What it attends to: `[batch, tokens, width]`.
+    pub(crate) text: Tensor,
+    /// What is added to the embedding of the time: [`Unet::addition`].
+    pub(crate) added: Option<Tensor>,
+}
 
 /// A denoising network.
 pub(crate) struct Unet {
@@ -20,6 +28,7 @@ pub(crate) struct Unet {
     name: String,
     time1: Linear,
     time2: Linear,
+    addition: Option<Addition>,
     conv_in: Conv,
     down: Vec<Level>,
     middle: Middle,
@@ -69,7 +78,12 @@ impl Unet {
         }
 
         let time_weights = weights.at("time_embedding");
+        let addition = match config.addition {
+            Some(addition) => Some(Addition::load(addition, time, &weights.at("add_embedding"))?),
+            None => None,
+        };
         Ok(Self {
+            addition,
             name: weights.component().to_owned(),
             time1: Linear::load(&time_weights.at("linear_1"), first.channels, time)?,
             time2: Linear::load(&time_weights.at("linear_2"), time, time)?,
@@ -83,7 +97,12 @@ impl Unet {
         })
     }
 
-    /// The prediction for latents `[batch, height, width, channels]` at one timestep, given text `[batch, tokens, width]`.
+    /// Channels of what goes in.
+    pub(crate) fn in_channels(&self) -> usize {
+        self.config.in_channels
+    }
+
+    /// The prediction for latents `[batch, height, width, channels]` at one timestep, given as many rows of conditions.
     ///
     /// # Errors
     /// A tensor operation that failed.
@@ -91,11 +110,16 @@ impl Unet {
         &self,
         latents: &Tensor,
         timestep: f64,
-        text: &Tensor,
+        conditions: &Conditions,
         trace: Trace<'_>,
     ) -> TensorResult<Tensor> {
         let name = self.name.as_str();
+        let text = &conditions.text;
         let time = self.time(&vec![timestep; latents.dim(0)?], trace)?;
+        let time = match &conditions.added {
+            Some(added) => (time + added)?,
+            None => time,
+        };
         // Every residual part begins with this activation, so it is done once.
         let time = Activation::Silu.apply(time)?;
 
@@ -130,5 +154,49 @@ impl Unet {
         let time = self.time2.forward(&Activation::Silu.apply(self.time1.forward(&waves)?)?)?;
         trace.tell(&self.name, "time_embedding", &time)?;
         Ok(time)
+    }
+
+    /// Embeds what SDXL adds to the time: a pooled text `[batch, width]`, and the sizes of the picture, the same for every row.
+    /// Nothing where the network adds nothing.
+    ///
+    /// # Errors
+    /// A tensor operation that failed; another number of values than the network was made for.
+    pub(crate) fn addition(
+        &self,
+        pooled: Option<&Tensor>,
+        sizes: &[f64],
+        trace: Trace<'_>,
+    ) -> TensorResult<Option<Tensor>> {
+        let Some(addition) = &self.addition else { return Ok(None) };
+        let Some(pooled) = pooled else { candle_core::bail!("the network adds a pooled text, and none is given") };
+        let rows = pooled.dim(0)?;
+        let config = &self.config;
+        let waves = time_embedding(
+            sizes,
+            addition.config.size_width,
+            config.cosine_first,
+            config.frequency_shift,
+            pooled.device(),
+        )?;
+        let waves = waves.reshape((1, ()))?.broadcast_as((rows, sizes.len() * addition.config.size_width))?;
+        let both = Tensor::cat(&[pooled, &waves.contiguous()?], 1)?;
+        let added = addition.second.forward(&Activation::Silu.apply(addition.first.forward(&both)?)?)?;
+        trace.tell(&self.name, "add_embedding", &added)?;
+        Ok(Some(added))
+    }
+}
+
+/// The two layers behind [`Unet::addition`].
+struct Addition {
+    config: UnetAddition,
+    first: Linear,
+    second: Linear,
+}
+
+impl Addition {
+    fn load(config: UnetAddition, time: usize, weights: &Weights) -> Result<Self> {
+        let first = Linear::load(&weights.at("linear_1"), config.width, time)?;
+        let second = Linear::load(&weights.at("linear_2"), time, time)?;
+        Ok(Self { config, first, second })
     }
 }

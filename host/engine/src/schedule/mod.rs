@@ -2,11 +2,16 @@
 //!
 //! A [`NoiseConfig`] is what a model says about its own training (its `scheduler_config.json`); a [`Schedule`] is that,
 //! made into numbers; [`Schedule::timesteps`] and [`Schedule::sigmas`] pick the few levels that a run walks. Who walks them,
-//! and how, is [`crate::sampler`].
+//! and how, is [`crate::sampler`]. Models trained on flows have no betas: their levels are in [`flow`].
 //!
 //! Pure numbers: no candle, no tensor. What diffusers holds in f32 is rounded to f32 here too, so the levels are its levels.
 
+mod curves;
+pub mod flow;
+
 use crate::error::{Error, Result};
+use curves::curved;
+pub use flow::FlowNoise;
 
 /// What the network was trained to predict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +22,8 @@ pub enum Prediction {
     Velocity,
     /// The clean picture.
     Sample,
+    /// The noise less the clean picture, both mixed evenly by the noise level (rectified flow).
+    Flow,
 }
 
 /// How the visited timesteps are spread over the trained ones.
@@ -39,6 +46,8 @@ pub enum Curve {
     Karras,
     /// Evenly in the logarithm of the noise.
     Exponential,
+    /// As the quantiles of the beta distribution with both parameters 0.6: more steps at both ends.
+    Beta,
 }
 
 /// How the training noise rises over the trained steps.
@@ -87,6 +96,8 @@ pub struct NoiseConfig {
     pub sigma_min: Option<f64>,
     /// Highest sigma of the Karras and exponential curves, if not that of the run itself.
     pub sigma_max: Option<f64>,
+    /// What a model trained on flows says instead of betas.
+    pub flow: Option<FlowNoise>,
 }
 
 /// The trained noise levels, ready to pick from.
@@ -102,6 +113,9 @@ impl Schedule {
     /// # Errors
     /// [`Error::Noise`] when the description has no step, or a beta outside 0..1.
     pub fn new(config: NoiseConfig) -> Result<Self> {
+        if config.flow.is_some() {
+            return Ok(Self { config, alphas: Vec::new() });
+        }
         let betas = match &config.trained_betas {
             Some(betas) => betas.iter().map(|beta| *beta as f32).collect(),
             None => betas(&config),
@@ -142,9 +156,10 @@ impl Schedule {
     /// [`Error::Noise`] when there are more steps than trained ones, or none.
     pub fn timesteps(&self, steps: usize, spacing: Spacing) -> Result<Vec<f64>> {
         let trained = self.alphas.len();
-        if steps == 0 || steps > trained {
-            return Err(Error::Noise(format!("steps is {steps}, and must be from 1 to {trained}")));
+        if trained == 0 {
+            return Err(Error::Noise("the model was trained on a flow, which has no timesteps to pick from".into()));
         }
+        possible(steps, trained)?;
         let last = real(trained - 1);
         Ok(match spacing {
             Spacing::Linspace if steps == 1 => vec![0.0],
@@ -209,6 +224,14 @@ impl Levels {
             Spacing::Linspace | Spacing::Trailing => high,
         }
     }
+}
+
+/// Refuses a number of steps that no walk over so many trained ones has.
+fn possible(steps: usize, trained: usize) -> Result<()> {
+    if steps == 0 || steps > trained {
+        return Err(Error::Noise(format!("steps is {steps}, and must be from 1 to {trained}")));
+    }
+    Ok(())
 }
 
 fn betas(config: &NoiseConfig) -> Vec<f32> {
@@ -276,19 +299,6 @@ fn between(table: &[f64], at: f64) -> f64 {
     let low = (at.floor() as usize).min(last);
     let high = (low + 1).min(last);
     table[low] + (table[high] - table[low]) * (at - real(low))
-}
-
-fn curved(curve: Curve, high: f64, low: f64, count: usize) -> Vec<f64> {
-    const RHO: f64 = 7.0;
-    let ramp = |i: usize| if count < 2 { 0.0 } else { real(i) / real(count - 1) };
-    let at = |share: f64| match curve {
-        Curve::Karras => {
-            let (from, to) = (high.powf(1.0 / RHO), low.powf(1.0 / RHO));
-            (from + share * (to - from)).powf(RHO)
-        }
-        Curve::Exponential | Curve::Trained => (high.ln() + share * (low.ln() - high.ln())).exp(),
-    };
-    (0..count).map(|i| at(ramp(i))).collect()
 }
 
 /// The (fractional) trained step whose sigma this is.
