@@ -7,11 +7,13 @@
 
 mod edits;
 mod given;
+mod files;
 mod mutations;
 mod picture;
 mod pipeline;
 mod rng;
 mod schedules;
+mod single;
 mod text;
 mod tokens;
 mod unet;

@@ -1,18 +1,25 @@
-//! The files of a model: where they lie, and the weights in them. The only file of this crate that maps memory.
+//! The files of a model: where they lie. The only file of this crate that maps memory.
 //!
-//! A model lies in a folder in the diffusers layout, or is compiled into the program; [`Files`] is either. [`Weights`] are
-//! the tensors of one component, found by the same dotted names that PyTorch gives them, so that the code which loads a
-//! layer reads like the checkpoint. Tensors come out in f32, whatever the file holds.
+//! A model lies in a folder in the diffusers layout, in a single file (`single/`), or is compiled into the program; [`Files`]
+//! is any of them, and looks to the rest of the crate like the folder. What the files of weights hold, and how tensors come
+//! out of them, is in `weights/`.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_core::safetensors::{Load, MmapedSafetensors, SliceSafetensors};
-use candle_core::{DType, Device, Tensor};
+use candle_core::Device;
+use memmap2::Mmap;
 
 use crate::error::{Error, Result};
+use crate::single::SingleFile;
+pub use crate::weights::Weights;
+use crate::weights::{Asked, Opened, layout};
+
+/// A file of weights as it was found: path, length, time of its last change.
+pub(crate) type Stamp = (PathBuf, u64, Option<std::time::SystemTime>);
 
 /// Where the files of a model are.
 #[derive(Clone, Debug)]
@@ -21,6 +28,10 @@ pub enum Files {
     Folder(PathBuf),
     /// In the program: relative names and contents.
     Embedded(&'static [(&'static str, &'static [u8])]),
+    /// In one file, which was recognised; what it lacks comes from descriptions compiled into the program.
+    Single(Arc<SingleFile>),
+    /// As in these files, but weights are only written down when they are asked for, and not read.
+    Asked(Box<Files>, Asked),
 }
 
 impl Files {
@@ -30,6 +41,8 @@ impl Files {
         match self {
             Self::Folder(folder) => folder.join(file).is_file(),
             Self::Embedded(files) => files.iter().any(|(name, _)| *name == file),
+            Self::Single(single) => single.has(file),
+            Self::Asked(files, _) => files.has(file),
         }
     }
 
@@ -43,41 +56,108 @@ impl Files {
                 .map(Cow::Owned)
                 .map_err(|source| Error::File { file: file.to_owned(), source }),
             Self::Embedded(files) => embedded(files, file).map(Cow::Borrowed),
+            Self::Single(single) => single.read(file),
+            Self::Asked(files, _) => files.read(file),
         }
     }
 
-    /// Opens the weights of a component: `stem.safetensors`, its half-precision variant, or the parts its index names.
+    /// Opens the weights of a component. In a folder: `stem.safetensors`, its half-precision variant, the parts its index
+    /// names, or whatever single file of weights lies there, in any layout that is known.
     ///
     /// # Errors
-    /// [`Error::File`] when there are none, [`Error::Weights`] or [`Error::Tensor`] when they are damaged.
+    /// [`Error::File`] when there are none, [`Error::Damaged`] when a file is something else or broken.
     pub fn weights(&self, folder: &str, stem: &str, device: &Device) -> Result<Weights> {
-        let whole = [format!("{folder}/{stem}.safetensors"), format!("{folder}/{stem}.fp16.safetensors")];
-        let parts = match whole.iter().find(|file| self.has(file)) {
-            Some(file) => vec![file.clone()],
-            None => self.parts(folder, stem)?,
+        let asked = match self {
+            Self::Asked(_, asked) if !asked.looks() => return Ok(Weights::of_nothing(folder, asked.clone(), device)),
+            Self::Asked(_, asked) => Some(asked),
+            Self::Folder(_) | Self::Embedded(_) | Self::Single(_) => None,
         };
-        let tensors = match self {
-            Self::Folder(root) => {
-                let paths: Vec<PathBuf> = parts.iter().map(|part| root.join(part)).collect();
-                Tensors::Mapped(map(&paths)?)
-            }
-            Self::Embedded(files) => {
-                let [part] = parts.as_slice() else {
-                    return Err(Error::Weights { tensor: stem.to_owned(), reason: "must be one file".to_owned() });
-                };
-                Tensors::Embedded(SliceSafetensors::new(embedded(files, part)?)?)
-            }
-        };
-        Ok(Weights {
-            tensors: Arc::new(tensors),
-            device: device.clone(),
-            component: folder.into(),
-            path: String::new(),
-        })
+        let opened = self.opened(folder, stem)?;
+        let places = layout::places(folder, &opened);
+        if let Some(asked) = asked {
+            asked.find(folder, &opened, &places);
+            return Ok(Weights::of_nothing(folder, asked.clone(), device));
+        }
+        Ok(Weights::of_files(folder, opened, places, device))
     }
 
-    fn parts(&self, folder: &str, stem: &str) -> Result<Vec<String>> {
-        let file = format!("{folder}/{stem}.safetensors.index.json");
+    /// Opens the files that hold the weights of a component, reading their headers.
+    ///
+    /// # Errors
+    /// As [`Files::weights`].
+    pub(crate) fn opened(&self, folder: &str, stem: &str) -> Result<Vec<Opened>> {
+        let open = |name: String, bytes: io::Result<Bytes>| {
+            Opened::new(name.clone(), bytes.map_err(|source| Error::File { file: name, source })?)
+        };
+        match self {
+            Self::Folder(root) => {
+                let parts = self.parts(root, folder, stem)?;
+                parts.into_iter().map(|part| open(part.clone(), Bytes::map(&root.join(part)))).collect()
+            }
+            Self::Embedded(files) => {
+                let file = format!("{folder}/{stem}.safetensors");
+                let bytes = Bytes::Embedded(embedded(files, &file)?);
+                Ok(vec![Opened::new(file, bytes)?])
+            }
+            Self::Single(single) => match single.beside(folder) {
+                Some(files) => files.opened(folder, stem),
+                None => Ok(vec![open(single.name(), Bytes::map(single.path()))?]),
+            },
+            Self::Asked(files, _) => files.opened(folder, stem),
+        }
+    }
+
+    /// What changes when a file of weights is replaced, without reading any.
+    pub(crate) fn stamp(&self) -> Vec<Stamp> {
+        let mut stamps = Vec::new();
+        let mut tell = |path: &Path| {
+            if let Ok(metadata) = std::fs::metadata(path) {
+                stamps.push((path.to_owned(), metadata.len(), metadata.modified().ok()));
+            }
+        };
+        match self {
+            Self::Folder(folder) => {
+                let mut components: Vec<_> = std::fs::read_dir(folder).into_iter().flatten().flatten().collect();
+                components.sort_unstable_by_key(std::fs::DirEntry::file_name);
+                components.iter().flat_map(|component| weights_in(&component.path()).0).for_each(|file| tell(&file));
+            }
+            Self::Single(single) => tell(single.path()),
+            Self::Asked(files, _) => return files.stamp(),
+            Self::Embedded(_) => {}
+        }
+        stamps
+    }
+
+    /// The files of a component's weights, relative to the model's folder.
+    fn parts(&self, root: &Path, folder: &str, stem: &str) -> Result<Vec<String>> {
+        let whole = [format!("{folder}/{stem}.safetensors"), format!("{folder}/{stem}.fp16.safetensors")];
+        if let Some(file) = whole.iter().find(|file| self.has(file)) {
+            return Ok(vec![file.clone()]);
+        }
+        for index in ["index", "index.fp16"] {
+            let file = format!("{folder}/{stem}.safetensors.{index}.json");
+            if self.has(&file) {
+                return self.indexed(folder, file);
+            }
+        }
+        let name = |path: &Path| format!("{folder}/{}", path.file_name().unwrap_or_default().to_string_lossy());
+        let (weights, pickles) = weights_in(&root.join(folder));
+        match (weights.as_slice(), pickles.first()) {
+            ([only], _) => Ok(vec![name(only)]),
+            ([_, other, ..], _) => {
+                let reason =
+                    format!("{folder} holds more than one file of weights; it must be one, or {stem}.safetensors");
+                Err(Error::Damaged { file: name(other), reason })
+            }
+            ([], Some(pickle)) => Err(Error::Damaged { file: name(pickle), reason: PICKLE.to_owned() }),
+            ([], None) => {
+                let [file, _] = whole;
+                Err(Error::File { file, source: io::ErrorKind::NotFound.into() })
+            }
+        }
+    }
+
+    fn indexed(&self, folder: &str, file: String) -> Result<Vec<String>> {
         let index: Index = crate::config::read_json(self, &file)?;
         let mut parts: Vec<String> = Vec::new();
         for part in index.weight_map.into_values() {
@@ -93,6 +173,25 @@ impl Files {
     }
 }
 
+/// Why files of PyTorch's own kind are not read.
+pub(crate) const PICKLE: &str = "it is a pickle checkpoint (.ckpt, .pt, .bin), which can run any code while it is read; \
+    convert it to safetensors";
+
+/// The files of weights in a folder, and the pickles, each by name.
+pub(crate) fn weights_in(folder: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let (mut weights, mut pickles) = (Vec::new(), Vec::new());
+    for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|item| item.path()) {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("safetensors" | "gguf") if path.is_file() => weights.push(path),
+            Some("ckpt" | "pt" | "pth" | "bin") if path.is_file() => pickles.push(path),
+            _ => {}
+        }
+    }
+    weights.sort_unstable();
+    pickles.sort_unstable();
+    (weights, pickles)
+}
+
 fn embedded(files: &'static [(&'static str, &'static [u8])], file: &str) -> Result<&'static [u8]> {
     let found = files.iter().find(|(name, _)| *name == file).map(|(_, bytes)| *bytes);
     found.ok_or_else(|| Error::File { file: file.to_owned(), source: io::ErrorKind::NotFound.into() })
@@ -103,96 +202,41 @@ struct Index {
     weight_map: std::collections::BTreeMap<String, String>,
 }
 
-fn map(paths: &[PathBuf]) -> Result<MmapedSafetensors> {
-    #[expect(unsafe_code, reason = "mapping a file is the purpose of this module")]
-    // SAFETY: the mapping is read-only and lives only while a model is being loaded, during which every tensor is copied
-    // out of it. What remains is the contract that models' files are not truncated or rewritten in place during a load,
-    // which `host/engine/README.md` states: replace a model by renaming a new folder over it.
-    let mapped = unsafe { MmapedSafetensors::multi(paths) };
-    Ok(mapped?)
+/// The bytes of a file of weights.
+pub(crate) enum Bytes {
+    /// Mapped from a file.
+    Mapped(Mmap),
+    /// Part of the program.
+    Embedded(&'static [u8]),
 }
 
-enum Tensors {
-    Mapped(MmapedSafetensors),
-    Embedded(SliceSafetensors<'static>),
-}
-
-/// The tensors of one component, seen from one dotted path.
-#[derive(Clone)]
-pub struct Weights {
-    tensors: Arc<Tensors>,
-    device: Device,
-    component: Arc<str>,
-    path: String,
-}
-
-impl Weights {
-    /// Goes down to a part, such as `down_blocks.0`.
-    #[must_use]
-    pub fn at(&self, part: impl std::fmt::Display) -> Self {
-        let path = if self.path.is_empty() { part.to_string() } else { format!("{}.{part}", self.path) };
-        Self { path, ..self.clone() }
-    }
-
-    /// The component that these weights belong to: its folder's name.
-    #[must_use]
-    pub fn component(&self) -> &str {
-        &self.component
-    }
-
-    /// The component and the part of it that these weights are seen from, such as `unet.down_blocks.0`.
-    #[must_use]
-    pub fn path(&self) -> String {
-        format!("{}.{}", self.component, self.path)
-    }
-
-    /// The full name of a tensor, as in the file.
-    #[must_use]
-    pub fn name(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
-    }
-
-    /// The device that tensors are loaded to.
-    #[must_use]
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
-    /// Whether there is a tensor by this name.
-    #[must_use]
-    pub fn has(&self, name: &str) -> bool {
-        self.view(&self.name(name)).is_some()
-    }
-
-    /// Loads a tensor that must have this shape.
+impl Bytes {
+    /// Maps a file.
     ///
     /// # Errors
-    /// [`Error::Weights`] when it is missing or has another shape.
-    pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let tensor = self.get_any(name)?;
-        if tensor.dims() != shape {
-            let reason = format!("has the shape {:?}, and by the config must have {shape:?}", tensor.dims());
-            return Err(Error::Weights { tensor: self.name(name), reason });
+    /// What opening or mapping it came to.
+    pub(crate) fn map(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        if file.metadata()?.len() == 0 {
+            // An empty file cannot be mapped everywhere.
+            return Ok(Self::Embedded(&[]));
         }
-        Ok(tensor)
+        #[expect(unsafe_code, reason = "mapping a file is the purpose of this module")]
+        // SAFETY: the mapping is read-only and lives only while a model is being loaded or its header read; every tensor is
+        // copied out of it. What remains is the contract that models' files are not truncated or rewritten in place
+        // meanwhile, which `host/engine/README.md` states: replace a model by renaming a new one over it.
+        let mapped = unsafe { Mmap::map(&file) }?;
+        Ok(Self::Mapped(mapped))
     }
+}
 
-    /// Loads a tensor of whatever shape.
-    ///
-    /// # Errors
-    /// [`Error::Weights`] when it is missing.
-    pub fn get_any(&self, name: &str) -> Result<Tensor> {
-        let full = self.name(name);
-        let Some(view) = self.view(&full) else {
-            return Err(Error::Weights { tensor: full, reason: "is missing".to_owned() });
-        };
-        Ok(view.load(&self.device)?.to_dtype(DType::F32)?)
-    }
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
 
-    fn view(&self, name: &str) -> Option<safetensors::tensor::TensorView<'_>> {
-        match &*self.tensors {
-            Tensors::Mapped(tensors) => tensors.get(name).ok(),
-            Tensors::Embedded(tensors) => tensors.get(name).ok(),
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(mapped) => mapped,
+            Self::Embedded(bytes) => bytes,
         }
     }
 }

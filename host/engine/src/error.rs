@@ -39,6 +39,14 @@ pub enum Error {
         /// What would be possible.
         allowed: String,
     },
+    /// A file of weights is something else, is broken, or cannot be used as it is.
+    #[error("{file} cannot be used: {reason}")]
+    Damaged {
+        /// The file, relative to the model's folder.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A tensor is missing or has another shape than the config says.
     #[error("weights of the model: {tensor} {reason}")]
     Weights {
@@ -122,6 +130,7 @@ impl From<Error> for easel_core::Error {
             Error::Unsupported { .. } => ErrorKind::Unsupported,
             Error::File { .. }
             | Error::Config { .. }
+            | Error::Damaged { .. }
             | Error::Weights { .. }
             | Error::Tokenizer(_)
             | Error::Folder { .. } => ErrorKind::NotReady,

@@ -6,8 +6,10 @@
 //! [`rng`] → `unet/` and a [`sampler`] walking a [`schedule`] → `vae.rs` → [`pixels`].
 //!
 //! Everything that fixes a number is ours and is compared with diffusers 0.42.1 (`tests/golden/`); candle gives tensors and
-//! matrix products. Only `checkpoint.rs` maps memory. Nothing here opens a socket, reads the environment or knows HTTP.
+//! matrix products. Only `checkpoint.rs` maps memory; every network reads its tensors through `weights/`, whatever the file is
+//! (`single/` for models in one file). Nothing here opens a socket, reads the environment or knows HTTP.
 
+pub mod examine;
 pub mod family;
 pub mod given;
 pub mod latent;
@@ -27,14 +29,18 @@ mod models;
 mod nn;
 mod plan;
 mod reader;
+mod single;
 mod stub;
 mod tokenizer;
 mod unet;
 mod vae;
+mod weights;
 
 pub use backend::{DeviceChoice, Engine, EngineOptions};
 pub use checkpoint::Files;
 pub use error::{Error, Result};
 pub use models::{BUILT_IN, Extras, Problem};
+pub use single::SingleFile;
 pub use stub::StubBackend;
 pub use tokenizer::Tokens;
+pub use weights::{Asked, Examination, Parameters};

@@ -1,19 +1,21 @@
-//! The models there are: those in a folder, each in the diffusers layout, and the demo model compiled into the program.
+//! The models there are: those in a folder, and the demo model compiled into the program.
 //!
-//! Finding a model reads its JSON files only. Beside those an `easel.json` may say what diffusers has no place for; its keys
+//! In the folder a model is a folder in the diffusers layout, a file of weights, or a folder with one such file and what
+//! the file lacks. Finding a model reads its JSON files and its file's header only. Beside those an `easel.json` may say what diffusers has no place for; its keys
 //! are those of [`Extras`], and others are refused. A folder that cannot be used is told by name and reason, and hides no
 //! other.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use easel_core::{Control, Determinism, ImageFormat, ModelInfo, ModelOption, Numbers, Size, SizeRule};
 use serde::Deserialize;
 
-use crate::checkpoint::Files;
+use crate::checkpoint::{Files, Stamp, weights_in};
 use crate::config::read_json;
 use crate::error::{Error, Result};
 use crate::family::{self, Facts, Family};
+use crate::single::{SingleFile, TOKENIZERS};
 
 /// The id of the model compiled into the program.
 pub const BUILT_IN: &str = "shapes";
@@ -37,6 +39,8 @@ pub(crate) struct Entry {
     pub(crate) files: Files,
     /// Whether it makes its native size only, and other sizes are made from that.
     pub(crate) fixed_size: bool,
+    /// By which files that were replaced are told from those that were read.
+    stamp: Vec<Stamp>,
 }
 
 /// What `easel.json` beside a model's files may say.
@@ -67,30 +71,97 @@ pub(crate) fn built_in() -> Result<Entry> {
     Entry::read(BUILT_IN, Files::Embedded(SHAPES))
 }
 
+/// Folders among the models that hold no model but what models share.
+const SHARED: &[&str] = &[TOKENIZERS, "embeddings", "loras", "safety_checker"];
+
 /// Every model in a folder, by name. A folder that does not exist holds none.
 pub(crate) fn in_folder(folder: &Path) -> Result<(Vec<Entry>, Vec<Problem>)> {
     let unreadable = |source| Error::Folder { folder: folder.to_owned(), source };
-    let mut names = Vec::new();
+    let mut found = Vec::new();
     match std::fs::read_dir(folder) {
         Ok(list) => {
             for item in list {
-                let item = item.map_err(unreadable)?;
-                let looks_like_one = item.path().join("model_index.json").is_file();
-                names.extend(item.file_name().into_string().ok().filter(|_| looks_like_one));
+                found.extend(candidate(&item.map_err(unreadable)?.path()));
             }
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(unreadable(error)),
     }
-    names.sort_unstable();
-    let (mut entries, mut problems) = (Vec::new(), Vec::new());
-    for id in names {
-        match Entry::read(&id, Files::Folder(folder.join(&id))) {
+    found.sort_unstable_by(|(left, one), (right, other)| (left, one.path()).cmp(&(right, other.path())));
+    let (mut entries, mut problems): (Vec<Entry>, Vec<Problem>) = (Vec::new(), Vec::new());
+    for (id, candidate) in found {
+        let result = match entries.iter().any(|entry| entry.info.id == id) {
+            true => Err(format!("{} would be a second model by this name", candidate.path().display())),
+            false => {
+                candidate.files(folder).and_then(|files| Entry::read(&id, files)).map_err(|error| error.to_string())
+            }
+        };
+        match result {
             Ok(entry) => entries.push(entry),
-            Err(error) => problems.push(Problem { id, reason: error.to_string() }),
+            Err(reason) => problems.push(Problem { id, reason }),
         }
     }
     Ok((entries, problems))
+}
+
+/// What looks like a model.
+enum Candidate {
+    /// A folder in the diffusers layout.
+    Layout(PathBuf),
+    /// A file, which may have a folder of its own.
+    File { file: PathBuf, folder: Option<PathBuf> },
+    /// A folder of files that are told apart by nothing.
+    Several(PathBuf),
+}
+
+/// Whether something in the folder of models looks like one, and the id it would have.
+fn candidate(path: &Path) -> Option<(String, Candidate)> {
+    let name = path.file_name()?.to_str()?;
+    if name.starts_with('.') {
+        return None;
+    }
+    if !path.is_dir() {
+        let is_model = matches!(path.extension()?.to_str()?, "safetensors" | "gguf" | "ckpt" | "pt" | "pth");
+        let id = path.file_stem()?.to_str()?.to_owned();
+        return is_model.then(|| (id, Candidate::File { file: path.to_owned(), folder: None }));
+    }
+    let candidate = match path.join("model_index.json").is_file() {
+        true => Candidate::Layout(path.to_owned()),
+        false if SHARED.contains(&name) => return None,
+        false => match weights_in(path) {
+            (weights, pickles) if weights.is_empty() && pickles.is_empty() => return None,
+            (weights, pickles) => match (weights.as_slice(), pickles.as_slice()) {
+                ([file], _) | ([], [file]) => Candidate::File { file: file.clone(), folder: Some(path.to_owned()) },
+                _ => Candidate::Several(path.to_owned()),
+            },
+        },
+    };
+    Some((name.to_owned(), candidate))
+}
+
+impl Candidate {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Layout(path) | Self::File { file: path, .. } | Self::Several(path) => path,
+        }
+    }
+
+    fn files(&self, models: &Path) -> Result<Files> {
+        match self {
+            Self::Layout(folder) => Ok(Files::Folder(folder.clone())),
+            Self::File { file, folder } => {
+                let shared = models.join(TOKENIZERS);
+                Ok(Files::Single(Arc::new(SingleFile::open(file, folder.as_deref(), Some(&shared))?)))
+            }
+            Self::Several(folder) => Err(Error::Damaged {
+                file: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                reason:
+                    "it holds several files of weights and no model_index.json; a folder of its own holds one file, \
+                         others lie in the folder of models itself"
+                        .to_owned(),
+            }),
+        }
+    }
 }
 
 impl Entry {
@@ -107,7 +178,10 @@ impl Entry {
 
     /// Whether another reading of the folder found the same.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.info == other.info && self.facts == other.facts && self.fixed_size == other.fixed_size
+        self.info == other.info
+            && self.facts == other.facts
+            && self.fixed_size == other.fixed_size
+            && self.stamp == other.stamp
     }
 
     pub(crate) fn new(id: &str, family: &'static Family, facts: Facts, files: Files, extras: Extras) -> Self {
@@ -140,7 +214,8 @@ impl Entry {
             determinism: Determinism::Exact,
             price: None,
         };
-        Self { info: Arc::new(info), family, facts, files, fixed_size: extras.fixed_size }
+        let stamp = files.stamp();
+        Self { info: Arc::new(info), family, facts, files, fixed_size: extras.fixed_size, stamp }
     }
 }
 

@@ -292,7 +292,7 @@ impl Attention {
     fn load(config: &VaeConfig, channels: usize, weights: &Weights) -> Result<Self> {
         // Names before diffusers 0.16 come second.
         let linear = |name: &str, old: &str| {
-            let name = if weights.has(&format!("{name}.weight")) { name } else { old };
+            let name = if weights.has(&format!("{old}.weight")) { old } else { name };
             Linear::load(&weights.at(name), channels, channels)
         };
         Ok(Self {

@@ -61,7 +61,9 @@ impl Conv {
     pub(crate) fn load(weights: &Weights, input: usize, output: usize, shape: ConvShape) -> Result<Self> {
         let kernel = shape.kernel;
         let weight = weights.get("weight", &[output, input, kernel, kernel])?;
-        let weight = weight.permute((2, 3, 1, 0))?.contiguous()?.reshape((kernel * kernel * input, output))?;
+        let weight = weights.lay_out(weight, |weight| {
+            weight.permute((2, 3, 1, 0))?.contiguous()?.reshape((kernel * kernel * input, output))
+        })?;
         Ok(Self { weight, bias: weights.get("bias", &[output])?, shape, input, output })
     }
 

@@ -31,17 +31,9 @@ impl Linear {
     /// # Errors
     /// As [`Linear::load`].
     pub(crate) fn load_without_bias(weights: &Weights, input: usize, output: usize) -> Result<Self> {
-        // Layers that older files keep as 1×1 convolutions have two dimensions more.
-        let weight = weights.get_any("weight")?;
-        let weight = match weight.dims() {
-            [_, _, 1, 1] => weight.reshape((weight.dim(0)?, weight.dim(1)?))?,
-            _ => weight,
-        };
-        if weight.dims() != [output, input] {
-            let reason = format!("has the shape {:?}, and by the config must have [{output}, {input}]", weight.dims());
-            return Err(crate::Error::Weights { tensor: weights.name("weight"), reason });
-        }
-        Ok(Self { weight: weight.t()?.contiguous()?, bias: None, out: output })
+        let weight = weights.get("weight", &[output, input])?;
+        let weight = weights.lay_out(weight, |weight| weight.t()?.contiguous())?;
+        Ok(Self { weight, bias: None, out: output })
     }
 
     /// Applies the layer to the last dimension.
