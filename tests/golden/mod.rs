@@ -6,8 +6,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a fixture that cannot be read is a failed test")]
 
 mod edits;
-mod given;
 mod files;
+mod given;
 mod mutations;
 mod picture;
 mod pipeline;

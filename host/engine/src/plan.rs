@@ -12,6 +12,7 @@ use crate::family::Recipe;
 use crate::given::Given;
 use crate::models::Entry;
 use crate::pixels::Pixels;
+use crate::rng::Rng;
 use crate::sampler::{self, Choice};
 
 /// How a request will be done.
@@ -99,6 +100,7 @@ pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u6
         negative_prompt: request.negative_prompt.clone(),
         size: made,
         seed,
+        rng: options.rng,
         steps: steps as usize,
         guidance,
         choice,
@@ -136,6 +138,9 @@ impl Plan {
             // That form counts the last layer as 1.
             text.push_str(&format!(", Clip skip: {}", clip_skip + 1));
         }
+        if recipe.rng != Rng::default() {
+            text.push_str(", RNG: GPU");
+        }
         if let Some(given) = &recipe.given {
             text.push_str(&format!(", Denoising strength: {}", given.strength));
         }
@@ -152,7 +157,7 @@ impl Plan {
             "prompt": recipe.prompt,
             "negative_prompt": recipe.negative_prompt,
             "seed": recipe.seed,
-            "noise": "torch-cpu",
+            "noise": recipe.rng.name(),
             "steps": recipe.steps,
             "guidance": recipe.guidance,
             "sampler": kind.name,
@@ -180,6 +185,7 @@ struct Options {
     eta: f64,
     clip_skip: usize,
     strength: Option<f64>,
+    rng: Rng,
 }
 
 impl Options {
@@ -219,7 +225,15 @@ impl Options {
                 None => return refuse("strength", "a number from 0 to 1"),
             },
         };
-        Ok(Self { schedule, eta, clip_skip, strength })
+        let names = Rng::ALL.map(Rng::name);
+        let rng = match value("rng") {
+            Value::Null => Rng::default(),
+            other => match Rng::ALL.into_iter().find(|rng| other.as_str() == Some(rng.name())) {
+                Some(rng) => rng,
+                None => return refuse("rng", &format!("one of {}", names.join(", "))),
+            },
+        };
+        Ok(Self { schedule, eta, clip_skip, strength, rng })
     }
 }
 
