@@ -23,7 +23,7 @@ pub enum Fit {
     Cover,
 }
 
-/// What becomes white in a mask; the rest becomes black.
+/// What white stands for in a mask; black stands for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaskFrom {
     /// What is transparent: the part to paint, where a picture marks it by a hole.
@@ -68,11 +68,25 @@ impl Blob {
     /// # Errors
     /// `Upstream`, `LimitExceeded`.
     pub fn alpha_to_mask(&self, white: MaskFrom) -> Result<Self> {
-        let white = match white {
-            MaskFrom::Transparent => pixels::MaskFrom::Transparent,
-            MaskFrom::Opaque => pixels::MaskFrom::Opaque,
-        };
-        Ok(Self(pixels::alpha_to_mask(&self.0, white)?))
+        Ok(Self(pixels::alpha_to_mask(&self.0, white.into())?))
+    }
+
+    /// The way back, for upstreams that take a mask as a picture with a hole: an RGBA PNG of the same size whose transparency is
+    /// made of this mask. A mask of a request is white where the image is painted anew.
+    ///
+    /// # Errors
+    /// `Upstream`, `LimitExceeded`.
+    pub fn mask_to_alpha(&self, white: MaskFrom) -> Result<Self> {
+        Ok(Self(pixels::mask_to_alpha(&self.0, white.into())?))
+    }
+}
+
+impl From<MaskFrom> for pixels::MaskFrom {
+    fn from(white: MaskFrom) -> Self {
+        match white {
+            MaskFrom::Transparent => Self::Transparent,
+            MaskFrom::Opaque => Self::Opaque,
+        }
     }
 }
 
@@ -101,6 +115,7 @@ mod tests {
         let jpeg = picture.convert(Format::Jpeg, Some(80)).unwrap();
         assert_eq!((jpeg.head(), jpeg.media_type().as_str()), (head(Format::Jpeg, 100, 50), "image/jpeg"));
         assert_eq!(jpeg.alpha_to_mask(MaskFrom::Opaque).unwrap().head(), head(Format::Png, 100, 50));
+        assert_eq!(jpeg.mask_to_alpha(MaskFrom::Transparent).unwrap().head(), head(Format::Png, 100, 50));
     }
 
     #[test]

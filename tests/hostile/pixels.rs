@@ -17,6 +17,7 @@ async fn pictures_are_read_resized_converted_and_made_masks_of() {
         ("pixels convert tiny jpeg 30", "jpeg 1x1 image/jpeg"),
         ("pixels convert tiny webp", "webp 1x1 image/webp"),
         ("pixels mask tiny", "png 1x1 image/png true"),
+        ("pixels hole tiny", "png 1x1 image/png"),
     ];
     for (prompt, expected) in rows {
         assert_eq!(host.answer(prompt).await, expected, "{prompt}");
@@ -26,7 +27,14 @@ async fn pictures_are_read_resized_converted_and_made_masks_of() {
 #[tokio::test]
 async fn picture_that_claims_more_pixels_than_one_may_have_is_never_decoded() {
     let host = Host::new().await;
-    for what in ["resize 50000x50000 8 8", "convert 50000x50000 jpeg", "mask 16384x16384", "resize tiny 16384 16384"] {
+    let whats = [
+        "resize 50000x50000 8 8",
+        "convert 50000x50000 jpeg",
+        "mask 16384x16384",
+        "hole 16384x16384",
+        "resize tiny 16384 16384",
+    ];
+    for what in whats {
         let error = host.fault(&format!("pixels {what}")).await;
         assert_eq!(error.kind(), ErrorKind::PluginFault, "{what}: {error}");
         assert!(error.message().contains("more than 33554432"), "{what}: {error}");
@@ -40,6 +48,7 @@ async fn what_is_no_picture_or_no_size_is_an_error_value() {
         ("pixels resize text 8 8", ErrorKind::Upstream, "the bytes are no picture: it is neither PNG"),
         // A head without a body.
         ("pixels convert 4000x4000 jpeg", ErrorKind::Upstream, "the bytes are no picture"),
+        ("pixels hole text", ErrorKind::Upstream, "the bytes are no picture: it is neither PNG"),
         ("pixels resize tiny 0 8", ErrorKind::InvalidRequest, "cannot become 0x8; a side is 1 to 16384"),
         ("pixels resize tiny 8 70000", ErrorKind::InvalidRequest, "cannot become 8x70000"),
         ("pixels convert tiny gif", ErrorKind::InvalidRequest, "cannot become \"gif\"; it is png, jpeg or webp"),

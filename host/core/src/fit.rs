@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use crate::{
     Control, Determinism, Edit, Error, ErrorKind, GenerationRequest, ImageFormat, InputRole, ModelInfo, Note, NoteKind,
-    Numbers, OnUnknown, Result, input,
+    Numbers, OnUnknown, Result, Task, input,
 };
 
 /// A request that the model can do as it stands, and what was changed to make it so.
@@ -28,7 +28,10 @@ impl ModelInfo {
 
         if !self.tasks.contains(&request.task) {
             let message = format!("model {} does not do {}", self.id, request.task.name());
-            return Err(Error::new(ErrorKind::Unsupported, message).with_param(names.model));
+            // Where the model edits pictures, the mask alone is too much.
+            let only_mask = request.task == Task::Inpainting && self.tasks.contains(&Task::ImageToImage);
+            let param = if only_mask { names.mask } else { names.model };
+            return Err(Error::new(ErrorKind::Unsupported, message).with_param(param));
         }
         if request.count > self.max_count {
             let message = format!(

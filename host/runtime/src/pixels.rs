@@ -14,7 +14,7 @@ use image::{DynamicImage, ImageReader, Limits};
 mod mask;
 mod resize;
 
-pub(crate) use mask::{White, alpha_to_mask};
+pub(crate) use mask::{White, alpha_to_mask, mask_to_alpha};
 pub(crate) use resize::{Fit, pixels_on_the_way, resize};
 
 /// The most memory that decoding one picture may take.

@@ -3,11 +3,11 @@
 use easel_sdk::http::{Part, blob_base64, blob_data_url};
 use easel_sdk::images_api::{file, form};
 use easel_sdk::models::{Control, Determinism, Inputs, ModelOption, Numbers, SizeRange, Sizes, Treatment};
-use easel_sdk::{Blob, Error, Format, InputRole, Model, Money, Note, Request, Result, Share, Size, Table};
+use easel_sdk::{Blob, Error, Format, InputRole, MaskFrom, Model, Money, Note, Request, Result, Share, Size, Table};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::wire::{BodyKind, Cost, Dialect, Edit, Fields};
+use crate::wire::{BodyKind, Cost, Dialect, Edit, Fields, Marks};
 
 /// The largest side that the contract knows.
 const MOST_SIDE: u32 = 16_384;
@@ -231,7 +231,10 @@ fn operation<'a>(dialect: &'a Dialect, request: &Request) -> Result<Option<&'a E
         0 => dialect.edit.as_ref(),
         _ => dialect.inpaint.as_ref().or(dialect.edit.as_ref().filter(|edit| edit.mask.is_some())),
     };
-    let edit = edit.ok_or_else(|| Error::unsupported("image", "this server takes no pictures of this kind"))?;
+    let edit = edit.ok_or_else(|| match dialect.edit {
+        Some(_) => Error::unsupported("mask", "this server takes no mask"),
+        None => Error::unsupported("image", "this server takes no pictures"),
+    })?;
     let (images, references) = (brought(InputRole::Image), brought(InputRole::Reference));
     if images > edit.most_images as usize {
         let message = format!("this server takes at most {} images here, not {images}", edit.most_images);
@@ -374,7 +377,10 @@ fn with_pictures(edit: &Edit, mut body: Map<String, Value>, request: &Request) -
     if edit.references.is_none() {
         images.append(&mut references);
     }
-    let mask = edit.mask.as_deref().and_then(|field| Some((field, of(InputRole::Mask).next()?)));
+    let mask = match (edit.mask.as_deref(), of(InputRole::Mask).next()) {
+        (Some(field), Some(input)) => Some((field, marked(edit.mask_marks, &input.blob)?)),
+        _ => None,
+    };
     let several = edit.images.as_deref().filter(|_| images.len() > 1);
     match edit.body {
         BodyKind::Multipart => {
@@ -383,7 +389,7 @@ fn with_pictures(edit: &Edit, mut body: Map<String, Value>, request: &Request) -
             parts.extend(images.iter().map(|input| file(field, "image", input.blob.share())));
             let field = edit.references.as_deref().unwrap_or_default();
             parts.extend(references.iter().map(|input| file(field, "reference", input.blob.share())));
-            parts.extend(mask.map(|(field, input)| file(field, "mask", input.blob.share())));
+            parts.extend(mask.map(|(field, mask)| file(field, "mask", mask)));
             Ok(Body::Form(parts))
         }
         BodyKind::Json => {
@@ -403,11 +409,19 @@ fn with_pictures(edit: &Edit, mut body: Map<String, Value>, request: &Request) -
                 let references: Vec<_> = references.iter().map(|input| place(&input.blob)).collect();
                 put(&mut body, edit.references.as_deref(), Some(references));
             }
-            if let Some((field, input)) = mask {
-                put(&mut body, Some(field), Some(place(&input.blob)));
+            if let Some((field, mask)) = mask {
+                put(&mut body, Some(field), Some(place(&mask)));
             }
             Ok(Body::Json(Value::Object(body), blobs))
         }
+    }
+}
+
+/// A mask, white where the image is painted anew, as they have it.
+fn marked(marks: Marks, mask: &Blob) -> Result<Blob> {
+    match marks {
+        Marks::White => Ok(mask.share()),
+        Marks::Transparent => mask.mask_to_alpha(MaskFrom::Transparent),
     }
 }
 

@@ -85,8 +85,10 @@ pub struct Edit {
     pub images: Option<String>,
     /// The field of references, a list; without it they follow the images.
     pub references: Option<String>,
-    /// The field of the mask, white where the image is painted anew; without it there is none.
+    /// The field of the mask; without it there is none.
     pub mask: Option<String>,
+    /// How a mask marks what is painted anew.
+    pub mask_marks: Marks,
     /// A picture in JSON, with `<base64>` or `<data-url>` where its bytes stand.
     pub picture: Value,
     /// The most images to edit.
@@ -104,6 +106,15 @@ pub struct Edit {
 pub enum BodyKind {
     Json,
     Multipart,
+}
+
+/// How a mask marks what is painted anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marks {
+    /// It is white there, and black elsewhere.
+    White,
+    /// It is transparent there, a PNG as OpenAI's own API takes it.
+    Transparent,
 }
 
 /// One of the resolutions beside a ratio.
@@ -171,13 +182,19 @@ impl Edit {
             Some("multipart") => BodyKind::Multipart,
             _ => return Err("body of an edit must be \"json\" or \"multipart\"".to_owned()),
         };
+        let mask_marks = match table.text("mask_marks")?.as_deref() {
+            None | Some("white") => Marks::White,
+            Some("transparent") => Marks::Transparent,
+            Some(_) => return Err("mask_marks of an edit must be \"white\" or \"transparent\"".to_owned()),
+        };
         let edit = Self {
             path: table.needed("path", path)?,
             body,
             image: table.needed("image", image)?,
             images: table.text("images")?,
             references: table.text("references")?,
-            mask: table.text("mask")?,
+            mask: table.text("mask")?.filter(|field| !field.is_empty()),
+            mask_marks,
             picture: table.value("picture").unwrap_or_default(),
             most_images: table.small("most_images")?.unwrap_or(1),
             most_references: table.small("most_references")?.unwrap_or_default(),

@@ -3,7 +3,7 @@
 use easel_sdk::http::Part;
 use easel_sdk::images_api::{file, form};
 use easel_sdk::models::{Determinism, Inputs, ModelOption, SizeRange};
-use easel_sdk::{Blob, Error, Format, InputRole, Model, Note, Request, Result, Share, Size, models};
+use easel_sdk::{Blob, Error, Format, InputRole, MaskFrom, Model, Note, Request, Result, Share, Size, models};
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
@@ -30,10 +30,11 @@ pub fn models(config: &Config) -> Result<Vec<Model>> {
 
 fn model(id: &str, entry: &Entry, price_list: &str) -> Model {
     let edits = entry.images > 0;
-    let tasks: &[&str] = if edits { &["text-to-image", "image-to-image"] } else { &["text-to-image"] };
+    let tasks = [("text-to-image", true), ("image-to-image", edits), ("inpainting", edits && entry.masks)];
+    let tasks = tasks.into_iter().filter(|(_, is_done)| *is_done);
     Model {
         name: if entry.name.is_empty() { id.to_owned() } else { entry.name.clone() },
-        tasks: tasks.iter().map(|task| (*task).to_owned()).collect(),
+        tasks: tasks.map(|(task, _)| task.to_owned()).collect(),
         inputs: edits.then_some(Inputs { images: entry.images, references: entry.images }),
         sizes: match &entry.sizes {
             Sizes::Listed(sizes) => models::Sizes::Listed(sizes.clone()),
@@ -91,8 +92,9 @@ pub fn check(id: &str, entry: &Entry, request: &Request) -> Result<()> {
         let message = format!("{id} takes a prompt of at most {} characters, not {chars}", entry.prompt_chars);
         return Err(Error::invalid("prompt", message));
     }
-    if request.inputs.len() > entry.images as usize {
-        let message = format!("{id} takes at most {} pictures, not {}", entry.images, request.inputs.len());
+    let pictures = request.inputs.iter().filter(|input| input.role != InputRole::Mask).count();
+    if pictures > entry.images as usize {
+        let message = format!("{id} takes at most {} pictures, not {pictures}", entry.images);
         return Err(Error::unsupported("image", message));
     }
     Ok(())
@@ -192,7 +194,8 @@ pub fn call(config: &Config, id: &str, entry: &Entry, request: &Request, share: 
     Ok(Call { url, body, notes })
 }
 
-/// The form of an edit: images first, then what they are to be like, which the upstream does not tell apart.
+/// The form of an edit: images first, then what they are to be like, which the upstream does not tell apart; then the mask,
+/// which is for the first of them, as a picture with a hole.
 fn with_pictures(entry: &Entry, body: &Map<String, Value>, request: &Request) -> Result<Vec<Part>> {
     let mut parts = form(body);
     let of = |role: InputRole| request.inputs.iter().filter(move |input| input.role == role);
@@ -200,6 +203,9 @@ fn with_pictures(entry: &Entry, body: &Map<String, Value>, request: &Request) ->
     let field = if pictures.len() == 1 { "image" } else { "image[]" };
     for input in pictures {
         parts.push(file(field, "image", taken(entry, &input.blob, input.format)?));
+    }
+    if let Some(mask) = of(InputRole::Mask).next() {
+        parts.push(file("mask", "mask", mask.blob.mask_to_alpha(MaskFrom::Transparent)?));
     }
     Ok(parts)
 }

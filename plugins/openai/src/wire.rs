@@ -27,6 +27,8 @@ pub struct Entry {
     pub images: u32,
     /// The formats that those may have; others are converted.
     pub input_formats: Vec<Format>,
+    /// Whether it takes a mask, a PNG that is transparent where the first image is painted anew.
+    pub masks: bool,
     /// Whether it shows intermediate states.
     pub partials: bool,
     /// The tokens that one of them costs.
@@ -115,6 +117,7 @@ impl Entry {
             options: options(table.table("options")?)?,
             images: table.small("images")?.unwrap_or_default(),
             input_formats: formats(&mut table, "input_formats")?,
+            masks: table.flag("masks")?.unwrap_or_default(),
             partials: table.flag("partials")?.unwrap_or_default(),
             partial_tokens: table.whole("partial_tokens")?.unwrap_or_default(),
             successor: table.text("successor")?.unwrap_or_default(),

@@ -61,6 +61,12 @@ pub(crate) fn alpha_to_mask(image: &Blob, white: MaskFrom) -> Result<Blob, Plugi
     }
 }
 
+pub(crate) fn mask_to_alpha(mask: &Blob, white: MaskFrom) -> Result<Blob, PluginError> {
+    match white {
+        MaskFrom::Transparent | MaskFrom::Opaque => convert(mask, "png", None),
+    }
+}
+
 fn known(image: &Blob) -> Result<PictureHead, PluginError> {
     head(image).ok_or_else(|| failure(ErrorKind::Upstream, "the bytes are no picture".to_owned()))
 }

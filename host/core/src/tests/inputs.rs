@@ -89,6 +89,12 @@ fn model_takes_only_the_pictures_that_it_declares() {
     assert_eq!((error.param(), error.message()), (Some("reference"), "model brush does not take reference"));
     let error = fit(&model("brush"), Task::ImageToImage, vec![image()]).unwrap_err();
     assert_eq!((error.kind(), error.message()), (ErrorKind::Unsupported, "model brush does not do image-to-image"));
+    assert_eq!(error.param(), Some("model"));
+    let unmasked = ModelInfo { tasks: vec![Task::ImageToImage], ..editor() };
+    let error = fit(&unmasked, Task::Inpainting, vec![image(), mask()]).unwrap_err();
+    assert_eq!((error.param(), error.message()), (Some("mask"), "model editor does not do inpainting"));
+    let error = fit(&model("brush"), Task::Inpainting, vec![image(), mask()]).unwrap_err();
+    assert_eq!(error.param(), Some("model"));
 }
 
 #[test]

@@ -16,7 +16,9 @@ use super::blobs::Blob;
 use crate::bindings::easel::plugin::pixels;
 use crate::bindings::easel::plugin::types::ErrorKind;
 use crate::fault::{Failure, clean};
-use crate::pixels::{Fit, Head, White, alpha_to_mask, decode, encode, inspect, pixels_on_the_way, resize};
+use crate::pixels::{
+    Fit, Head, White, alpha_to_mask, decode, encode, inspect, mask_to_alpha, pixels_on_the_way, resize,
+};
 use crate::state::State;
 
 /// How much of it one call may still ask for.
@@ -37,6 +39,7 @@ enum Task {
     Resize((u32, u32), Fit),
     Convert(ImageFormat, Option<u8>),
     Mask(White),
+    Hole(White),
 }
 
 impl PixelWork {
@@ -49,7 +52,7 @@ impl PixelWork {
         let from = (head.width, head.height);
         let made = match task {
             Task::Resize(to, fit) => pixels_on_the_way(from, to, fit),
-            Task::Convert(..) | Task::Mask(_) => head.pixels(),
+            Task::Convert(..) | Task::Mask(_) | Task::Hole(_) => head.pixels(),
         };
         let too_much = |message| Failure::new(ErrorKind::LimitExceeded, message);
         if head.pixels() > self.most {
@@ -125,6 +128,7 @@ impl State {
                 Task::Resize(to, fit) => (resize(&picture, to, fit), head.format, None),
                 Task::Convert(format, quality) => (picture, format, quality),
                 Task::Mask(white) => (alpha_to_mask(picture, white), ImageFormat::Png, None),
+                Task::Hole(white) => (mask_to_alpha(picture, white), ImageFormat::Png, None),
             };
             go_on()?;
             encode(picture, format, quality).map_err(|error| Failure::new(ErrorKind::Internal, error))
@@ -196,11 +200,25 @@ impl pixels::Host for State {
         white: pixels::MaskFrom,
     ) -> Result<Resource<Blob>, Failure> {
         self.trail.step("pixels.alpha-to-mask");
-        let white = match white {
-            pixels::MaskFrom::Transparent => White::Transparent,
-            pixels::MaskFrom::Opaque => White::Opaque,
-        };
-        self.work(&image, Task::Mask(white)).await
+        self.work(&image, Task::Mask(white.into())).await
+    }
+
+    async fn mask_to_alpha(
+        &mut self,
+        mask: Resource<Blob>,
+        white: pixels::MaskFrom,
+    ) -> Result<Resource<Blob>, Failure> {
+        self.trail.step("pixels.mask-to-alpha");
+        self.work(&mask, Task::Hole(white.into())).await
+    }
+}
+
+impl From<pixels::MaskFrom> for White {
+    fn from(white: pixels::MaskFrom) -> Self {
+        match white {
+            pixels::MaskFrom::Transparent => Self::Transparent,
+            pixels::MaskFrom::Opaque => Self::Opaque,
+        }
     }
 }
 
@@ -237,6 +255,7 @@ mod tests {
         work.take(head(10, 10), to_jpeg).ok().unwrap();
         refused(work.take(head(101, 1), to_jpeg), "the picture is 101x1, more than 100 pixels");
         refused(work.take(head(50_000, 50_000), Task::Mask(White::Opaque)), "the picture is 50000x50000");
+        refused(work.take(head(1, 101), Task::Hole(White::Opaque)), "the picture is 1x101, more than 100 pixels");
         refused(work.take(head(1, 1), Task::Resize((11, 10), Fit::Exact)), "a picture of 110 pixels would be made");
         // Neither end is too large, but what lies between them.
         refused(work.take(head(100, 1), Task::Resize((1, 100), Fit::Exact)), "a picture of 10000 pixels");
@@ -247,7 +266,7 @@ mod tests {
         let mut work = work(100, 500);
         let shrink = Task::Resize((5, 10), Fit::Exact);
         work.take(head(10, 10), shrink).ok().unwrap();
-        work.take(head(10, 10), Task::Mask(White::Opaque)).ok().unwrap();
+        work.take(head(10, 10), Task::Hole(White::Opaque)).ok().unwrap();
         refused(work.take(head(10, 10), shrink), "at most 500 pixels worked on");
         work.take(head(5, 10), Task::Convert(ImageFormat::Png, None)).ok().unwrap();
         assert_eq!(work.left, 0);

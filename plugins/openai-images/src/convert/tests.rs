@@ -213,6 +213,28 @@ fn pictures_go_where_each_server_takes_them() {
 }
 
 #[test]
+fn mask_is_a_picture_with_a_hole_where_a_server_wants_that() {
+    let mut file = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".to_vec();
+    file.extend([640_u32.to_be_bytes(), 480_u32.to_be_bytes()].concat());
+    let mask = Input { blob: Blob::new("image/png", &file).unwrap(), ..input(InputRole::Mask, "") };
+    let request = Request { inputs: vec![mask, input(InputRole::Image, "image")], ..request() };
+    let sent = |dialect: &str| {
+        let Body::Form(mut parts) = made(&of(dialect), &request).unwrap().body else { panic!("a form") };
+        let Some(Part::File(name, _, blob)) = parts.pop() else { panic!("the mask comes last") };
+        (name, blob.head().unwrap().size, blob.bytes(100).is_ok_and(|bytes| bytes == file))
+    };
+    for dialect in ["openai", "easel", "litellm", "localai"] {
+        assert_eq!(sent(dialect), ("mask".to_owned(), Size::new(640, 480), true), "{dialect}");
+    }
+    assert_eq!(sent("vllm-omni").0, "mask_image");
+    let odd = json!({"switches": {"edit": {"mask_marks": "grey"}}});
+    assert_eq!(
+        config(&odd).dialect().unwrap_err().message,
+        "config: mask_marks of an edit must be \"white\" or \"transparent\""
+    );
+}
+
+#[test]
 fn pictures_that_a_server_does_not_take_are_refused() {
     use InputRole::{Image, Mask, Reference};
     let refused = |dialect: &str, roles: &[InputRole]| {
@@ -220,7 +242,7 @@ fn pictures_that_a_server_does_not_take_are_refused() {
         assert_eq!(error.kind, ErrorKind::Unsupported, "{}", error.message);
         (error.param.unwrap(), error.message)
     };
-    assert_eq!(refused("xai", &[Image, Mask]).0, "image");
+    assert_eq!(refused("xai", &[Image, Mask]).0, "mask");
     assert_eq!(
         refused("together", &[Image, Image]),
         ("image".into(), "this server takes at most 1 images here, not 2".into())
@@ -295,7 +317,7 @@ fn models_say_what_the_upstream_takes() {
     let models = |config: &Config| serde_json::to_value(config.models().unwrap()).unwrap();
     let open = models(&config(&json!({})));
     assert_eq!(open[0]["id"], "openai-images");
-    assert_eq!(open[0]["tasks"], json!(["text-to-image", "image-to-image"]));
+    assert_eq!(open[0]["tasks"], json!(["text-to-image", "image-to-image", "inpainting"]));
     assert_eq!(open[0]["inputs"], json!({"images": 16, "references": 16}));
     assert!(open[0]["sizes"]["range"].get("default").is_none(), "the upstream has its own default");
     assert_eq!(open[0]["steps"], json!({"least": 1, "most": 1000}));

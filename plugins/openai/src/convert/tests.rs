@@ -67,7 +67,7 @@ fn models_declare_what_the_catalogue_says() {
     let models = serde_json::to_value(models(&config(&json!({}))).unwrap()).unwrap();
     let find = |id: &str| models.as_array().unwrap().iter().find(|model| model["id"] == id).unwrap().clone();
     let flare = find("gpt-image-2.5-flare");
-    assert_eq!(flare["tasks"], json!(["text-to-image", "image-to-image"]));
+    assert_eq!(flare["tasks"], json!(["text-to-image", "image-to-image", "inpainting"]));
     assert_eq!(flare["inputs"], json!({"images": 16, "references": 16}));
     assert_eq!(flare["sizes"]["range"]["most_side"], 3840);
     assert_eq!(flare["formats"], json!(["png", "jpeg", "webp"]));

@@ -22,6 +22,7 @@ pub fn pixels(words: &[&str]) -> Result<String, PluginError> {
             let mask = pixels::alpha_to_mask(&picture, MaskFrom::Opaque)?;
             Ok(format!("{} {}", head(&mask), mask.size() == pixels::alpha_to_mask(&picture, MaskFrom::Opaque)?.size()))
         }
+        "hole" => Ok(head(&pixels::mask_to_alpha(&picture, MaskFrom::Transparent)?)),
         // Until the host has enough.
         "flood" => loop {
             pixels::resize(&picture, number(rest, 0), number(rest, 1), Fit::Exact)?;
