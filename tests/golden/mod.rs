@@ -68,13 +68,17 @@ pub(crate) fn model(name: &'static str) -> Arc<LatentDiffusion> {
 
 /// Loads a model from a folder.
 pub(crate) fn load(folder: &Path) -> Arc<LatentDiffusion> {
-    let files = Files::Folder(folder.to_owned());
+    open(&Files::Folder(folder.to_owned()))
+}
+
+/// Loads a model from its files.
+pub(crate) fn open(files: &Files) -> Arc<LatentDiffusion> {
     let index: Value = serde_json::from_slice(&files.read("model_index.json").unwrap()).unwrap();
     let open = match index["_class_name"].as_str().unwrap().contains("XL") {
         true => stable_diffusion_xl::open,
         false => stable_diffusion::open,
     };
-    Arc::new(open(&files).unwrap())
+    Arc::new(open(files).unwrap())
 }
 
 /// A file of golden tensors.

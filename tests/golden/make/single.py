@@ -1,18 +1,39 @@
-"""Makes `single/`: the tiny models as single files in the layout of Stable Diffusion's own checkpoints, and full-size headers.
+"""Makes `single/`: how the tiny models are written as single files in the layout of Stable Diffusion's own checkpoints, and
+the headers of full-size ones.
 
 The names are turned around here; that they are right is then shown by diffusers' own conversion, which must give back
-every tensor of the folder. `headers.json` has the names and shapes of full-size files, made on the meta device: a test
+every tensor of the folder. `names.json` says from which tensors of the folder each tensor of the file is made, so that a
+test can write the file. `headers.json` has the names and shapes of full-size files, made on the meta device: a test
 writes such a header over an empty file of that length.
 """
 
 import re
 
 import torch
-from common import OUT, write_json, write_tensors
+from common import OUT, write_json
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.loaders import single_file_utils as reference
 from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+
+class Named:
+    """Stands for a tensor while names are turned around: where it comes from, and what is done to it."""
+
+    def __init__(self, names, turn=""):
+        self.names, self.turn = names, turn
+
+    @property
+    def T(self):
+        return Named(self.names, "transposed")
+
+    def __getitem__(self, _):
+        return Named(self.names, "1x1")
+
+
+def cat(values):
+    return Named([name for value in values for name in value.names]) if isinstance(values[0], Named) else torch.cat(values)
+
 
 RESNET = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection"}
 OUTSIDE = {
@@ -65,6 +86,7 @@ def open_clip(tensors, prefix):
     """A text encoder as OpenCLIP keeps it: three matrices in one, the projection turned."""
     out, plain = {}, {"embeddings.position_embedding.weight": "positional_embedding", "embeddings.token_embedding.weight": "token_embedding.weight"}
     rename = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj", "self_attn.out_proj": "attn.out_proj"}
+    start = "text_model." if "text_model.final_layer_norm.weight" in tensors else ""
     for key, value in tensors.items():
         key = key.removeprefix("text_model.")
         if key == "text_projection.weight":
@@ -78,7 +100,7 @@ def open_clip(tensors, prefix):
             if part in ("self_attn.k_proj", "self_attn.v_proj"):
                 continue
             if part == "self_attn.q_proj":
-                value = torch.cat([tensors[f"{'text_model.' if 'text_model.encoder.layers.0.layer_norm1.weight' in tensors else ''}encoder.layers.{layer}.self_attn.{n}_proj.{kind}"] for n in "qkv"])
+                value = cat([tensors[f"{start}encoder.layers.{layer}.self_attn.{n}_proj.{kind}"] for n in "qkv"])
                 out[f"{prefix}transformer.resblocks.{layer}.attn.in_proj_{kind}"] = value
             else:
                 out[f"{prefix}transformer.resblocks.{layer}.{rename[part]}.{kind}"] = value
@@ -105,35 +127,41 @@ def without(tensors):
     return {k.removeprefix("text_model."): v for k, v in tensors.items() if not k.endswith("position_ids")}
 
 
-def tiny(name, is_open):
+def tiny(name):
+    """How a model's folder becomes one file; diffusers must read that file back to the folder's tensors."""
     folder = OUT / name
     unet, vae = UNet2DConditionModel.from_pretrained(folder / "unet"), AutoencoderKL.from_pretrained(folder / "vae")
-    text = CLIPTextModel.from_pretrained(folder / "text_encoder")
-    weights = {
-        "unet": load_file(folder / "unet/diffusion_pytorch_model.safetensors"), "vae": load_file(folder / "vae/diffusion_pytorch_model.safetensors"),
-        "text": without(load_file(folder / "text_encoder/model.safetensors")),
-    }
-    if is_open:
-        texts = open_clip(weights["text"], "cond_stage_model.model.")
-        # Such files hold the projection and one layer more than are read.
-        texts["cond_stage_model.model.text_projection"] = torch.eye(text.config.hidden_size, dtype=torch.float16)
-        texts["cond_stage_model.model.logit_scale"] = torch.tensor(4.6)
-    else:
-        texts = {f"cond_stage_model.transformer.text_model.{k}": v for k, v in weights["text"].items()}
-        texts["cond_stage_model.transformer.text_model.embeddings.position_ids"] = torch.arange(77)[None]
-    file = single(weights["unet"], unet.config, weights["vae"], vae.config, texts)
-    # What trainers leave in such files.
-    file["model_ema.decay"] = torch.tensor(0.9999)
-    file["alphas_cumprod"] = torch.linspace(1, 0, 8)
+    texts = {"text_encoder": CLIPTextModel.from_pretrained(folder / "text_encoder")}
+    if name == "tiny-sdxl":
+        texts["text_encoder_2"] = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2")
+    weights = {component: load_file(next((folder / component).glob("*.safetensors"))) for component in ("unet", "vae", *texts)}
+    names = {component: {key: Named([f"{component}/{key}"]) for key in tensors} for component, tensors in weights.items()}
+
+    def checkpoint(of):
+        out = {}
+        for component in texts:
+            text = without(of[component])
+            if name == "tiny-sd2":
+                out |= open_clip(text, "cond_stage_model.model.")
+            elif component == "text_encoder_2":
+                out |= open_clip(text, "conditioner.embedders.1.model.")
+            else:
+                prefix = "conditioner.embedders.0" if name == "tiny-sdxl" else "cond_stage_model"
+                out |= {f"{prefix}.transformer.text_model.{k}": v for k, v in text.items()}
+        return single(of["unet"], unet.config, of["vae"], vae.config, out)
+
+    file = checkpoint(weights)
     equal(reference.convert_ldm_unet_checkpoint(dict(file), unet.config), unet.state_dict())
     equal(reference.convert_ldm_vae_checkpoint(dict(file), vae.config), vae.state_dict())
-    if is_open:
-        back = reference.convert_open_clip_checkpoint(text, dict(file))
-        back.pop("text_projection.weight", None)
-    else:
-        back = reference.convert_ldm_clip_checkpoint(dict(file))
-    equal(without(back), without(text.state_dict()))
-    write_tensors(f"single/{name}.safetensors", file)
+    for component, text in texts.items():
+        if name == "tiny-sd2":
+            back = reference.convert_open_clip_checkpoint(text, dict(file))
+        elif component == "text_encoder_2":
+            back = reference.convert_open_clip_checkpoint(text, dict(file), prefix="conditioner.embedders.1.model.")
+        else:
+            back = reference.convert_ldm_clip_checkpoint(dict(file))
+        equal(without(back), without(text.state_dict()))
+    return {key: " ".join(filter(None, [value.turn, *value.names])) for key, value in sorted(checkpoint(names).items())}
 
 
 def equal(got, want):
@@ -183,8 +211,7 @@ def pack(tensors):
 
 def main():
     (OUT / "single").mkdir(exist_ok=True)
-    tiny("tiny-sd", False)
-    tiny("tiny-sd2", True)
+    write_json("single/names.json", {name: tiny(name) for name in ("tiny-sd", "tiny-sd2", "tiny-sdxl")})
     write_json("single/headers.json", full())
 
 
