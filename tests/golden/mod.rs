@@ -8,6 +8,7 @@
 mod edits;
 mod files;
 mod given;
+mod lora;
 mod mutations;
 mod picture;
 mod pipeline;

@@ -23,6 +23,7 @@ use crate::family::{Model, Recipe, Run};
 use crate::models::Entry;
 use crate::pixels::Pixels;
 use crate::plan::{Plan, named};
+use crate::variant::Variant;
 
 /// Jobs that may wait for the thread to look at them; admission allows far fewer.
 const WAITING: usize = 256;
@@ -139,7 +140,7 @@ impl Worker {
         match message {
             Message::Job(work) => self.jobs.push_back(Job::new(*work)),
             Message::Load(entry) => {
-                if let Err(error) = guarded(|| self.models.get(&entry)) {
+                if let Err(error) = guarded(|| self.models.get(&entry, &Variant::default(), &Error::from)) {
                     tracing::warn!(model = entry.info.id, error = %error, "model could not be loaded");
                 }
             }
@@ -161,30 +162,46 @@ fn guarded<T>(part: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
 struct Models {
     device: Device,
     keep: usize,
-    /// The latest used last.
-    loaded: Vec<(Arc<Entry>, Arc<dyn Model>)>,
+    /// The latest used last; of each model, one variant.
+    loaded: Vec<Loaded>,
     state: Arc<Mutex<State>>,
 }
 
+struct Loaded {
+    entry: Arc<Entry>,
+    variant: Variant,
+    model: Arc<dyn Model>,
+}
+
 impl Models {
-    fn get(&mut self, entry: &Arc<Entry>) -> Result<Arc<dyn Model>, Error> {
-        if let Some(at) = self.loaded.iter().position(|(known, _)| Arc::ptr_eq(known, entry)) {
+    /// The model as it is wanted. `word` puts what is wrong with the wish into the caller's words.
+    fn get(
+        &mut self,
+        entry: &Arc<Entry>,
+        variant: &Variant,
+        word: &dyn Fn(crate::Error) -> Error,
+    ) -> Result<Arc<dyn Model>, Error> {
+        let is_it = |loaded: &Loaded| Arc::ptr_eq(&loaded.entry, entry) && loaded.variant == *variant;
+        if let Some(at) = self.loaded.iter().position(is_it) {
             let found = self.loaded.remove(at);
-            let model = Arc::clone(&found.1);
+            let model = Arc::clone(&found.model);
             self.loaded.push(found);
             return Ok(model);
         }
-        // An entry that was read again under the same id takes the place of the old one.
-        self.loaded.retain(|(known, _)| known.info.id != entry.info.id);
+        // An entry that was read again under the same id takes the place of the old one, and a variant that of another.
+        self.loaded.retain(|loaded| loaded.entry.info.id != entry.info.id);
         while self.loaded.len() >= self.keep {
             self.loaded.remove(0);
         }
         self.publish(Some(entry));
         let began = Instant::now();
-        let model = guarded(|| Ok((entry.family.load)(&entry.files, &self.device)?));
+        let load = || (entry.family.load)(&variant.files(&entry.files)?, &self.device);
+        let model = guarded(|| load().map_err(word));
         if let Ok(model) = &model {
-            tracing::info!(model = entry.info.id, milliseconds = began.elapsed().as_millis() as u64, "model loaded");
-            self.loaded.push((Arc::clone(entry), Arc::clone(model)));
+            let (loras, milliseconds) = (variant.loras.len(), began.elapsed().as_millis() as u64);
+            tracing::info!(model = entry.info.id, loras, milliseconds, "model loaded");
+            let (entry, variant, model) = (Arc::clone(entry), variant.clone(), Arc::clone(model));
+            self.loaded.push(Loaded { entry, variant, model });
         }
         self.publish(None);
         model
@@ -193,7 +210,7 @@ impl Models {
     fn publish(&self, loading: Option<&Arc<Entry>>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.loading = loading.map(|entry| entry.info.id.clone());
-        state.loaded = self.loaded.iter().map(|(entry, _)| entry.info.id.clone()).collect();
+        state.loaded = self.loaded.iter().map(|loaded| loaded.entry.info.id.clone()).collect();
     }
 }
 
@@ -220,7 +237,8 @@ impl Job {
         self.work.context.check()?;
         let Some(model) = self.model.clone() else {
             self.stage("loading");
-            let model = models.get(&self.work.entry)?;
+            let Work { entry, plan, request, .. } = &self.work;
+            let model = models.get(entry, &plan.variant, &|error| named(error, request))?;
             self.count_dropped_tokens(&*model)?;
             self.model = Some(model);
             return Ok(true);

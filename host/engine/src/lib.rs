@@ -25,6 +25,7 @@ mod clip;
 mod config;
 mod device;
 mod error;
+mod lora;
 mod models;
 mod nn;
 mod plan;
@@ -34,6 +35,7 @@ mod stub;
 mod tokenizer;
 mod unet;
 mod vae;
+mod variant;
 mod weights;
 
 pub use backend::{DeviceChoice, Engine, EngineOptions};

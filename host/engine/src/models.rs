@@ -208,7 +208,7 @@ impl Entry {
             }),
             // Any name: samplers have many, and the engine refuses the unknown with the list.
             samplers: Control::Honoured(Vec::new()),
-            options: ["clip_skip", "eta", "rng", "schedule", "strength"]
+            options: ["clip_skip", "eta", "loras", "rng", "schedule", "strength", "vae"]
                 .map(|name| ModelOption { name: name.to_owned(), values: Vec::new() })
                 .to_vec(),
             determinism: Determinism::Exact,

@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 use crate::error;
 use crate::family::Recipe;
 use crate::given::Given;
+use crate::lora::{self, Lora};
 use crate::models::Entry;
 use crate::pixels::Pixels;
 use crate::rng::Rng;
 use crate::sampler::{self, Choice};
+use crate::variant::Variant;
 
 /// How a request will be done.
 #[derive(Clone, Debug)]
@@ -25,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) format: ImageFormat,
     pub(crate) quality: Option<u8>,
     pub(crate) notes: Vec<Note>,
+    /// The model that makes it, as it is wanted.
+    pub(crate) variant: Variant,
     model: String,
     family: &'static str,
 }
@@ -33,7 +37,12 @@ pub(crate) struct Plan {
 ///
 /// # Errors
 /// `InvalidRequest` for a sampler, schedule or option that is not possible, in the caller's words.
-pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u64) -> Result<Plan, Error> {
+pub(crate) fn plan(
+    entry: &Entry,
+    request: &GenerationRequest,
+    variant: Variant,
+    fallback_seed: u64,
+) -> Result<Plan, Error> {
     let names = request.names();
     let mut notes = Vec::new();
     let options = Options::read(request)?;
@@ -96,7 +105,7 @@ pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u6
     }
     let seed = request.seed.unwrap_or(fallback_seed);
     let recipe = Recipe {
-        prompt: request.prompt.clone(),
+        prompt: lora::from_prompt(&request.prompt).map_err(|error| named(error, request))?.0,
         negative_prompt: request.negative_prompt.clone(),
         size: made,
         seed,
@@ -111,7 +120,7 @@ pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u6
     let recipes =
         (0..u64::from(request.count)).map(|i| Recipe { seed: seed.wrapping_add(i), ..recipe.clone() }).collect();
     let model = entry.info.id.clone();
-    Ok(Plan { recipes, size, format, quality: request.compression, notes, model, family: entry.family.name })
+    Ok(Plan { recipes, size, format, quality: request.compression, notes, variant, model, family: entry.family.name })
 }
 
 impl Plan {
@@ -122,6 +131,9 @@ impl Plan {
 
     fn parameters(&self, recipe: &Recipe) -> String {
         let mut text = recipe.prompt.trim().to_owned();
+        for Lora { file, weight } in &self.variant.loras {
+            text.push_str(&format!(" <lora:{}:{weight}>", file.name));
+        }
         if let Some(negative) = recipe.negative_prompt.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
             text.push_str("\nNegative prompt: ");
             text.push_str(negative);
@@ -165,6 +177,8 @@ impl Plan {
             "spacing": format!("{spacing:?}").to_lowercase(),
             "eta": recipe.eta,
             "clip_skip": recipe.clip_skip,
+            "loras": self.variant.loras.iter().map(|lora| json!({ "name": lora.file.name, "weight": lora.weight })).collect::<Vec<_>>(),
+            "vae": self.variant.vae.as_ref().map(|entry| entry.info.id.as_str()),
             "strength": recipe.given.as_ref().map(|given| given.strength),
             "made": format!("{}x{}", recipe.size.0, recipe.size.1),
             "size": format!("{}x{}", self.size.0, self.size.1),
