@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-# `models`, `mutations`, `sdxl` and `edits` read what `tiny` wrote.
+# `models`, `mutations`, `sdxl`, `edits`, `lora` and `single` read what `tiny` and `sdxl` wrote.
 SCRIPTS = ["schedules", "samplers", "randn", "tokens", "tiny", "models", "mutations", "sdxl", "edits", "lora", "single", "formats", "layouts"]
 MOST_BYTES = 20_000_000
 
