@@ -10,6 +10,7 @@ mod files;
 mod given;
 mod lora;
 mod mutations;
+mod parameters;
 mod picture;
 mod pipeline;
 mod rng;
