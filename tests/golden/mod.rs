@@ -7,6 +7,8 @@
 
 mod edits;
 mod files;
+mod flow;
+mod flux2;
 mod given;
 mod lora;
 mod mutations;
@@ -14,12 +16,14 @@ mod parameters;
 mod picture;
 mod pipeline;
 mod rng;
+mod safety;
 mod schedules;
 mod single;
 mod text;
 mod tokens;
 mod unet;
 mod vae;
+mod z_image;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -216,7 +216,7 @@ pub(crate) fn engine() -> Engine {
     Engine::start(EngineOptions::default()).unwrap()
 }
 
-fn context() -> Context {
+pub(crate) fn context() -> Context {
     Context {
         id: RequestId::new("test").unwrap(),
         principal: Principal::local(),
@@ -228,7 +228,7 @@ fn context() -> Context {
     }
 }
 
-fn job(backend: &dyn Backend, draft: Draft, context: &Context) -> Result<Job, Error> {
+pub(crate) fn job(backend: &dyn Backend, draft: Draft, context: &Context) -> Result<Job, Error> {
     let request = draft.check(&ParamNames::OURS)?;
     let model = backend.models().remove(0);
     let request = model.fit(&request, context.fallback_seed)?.request;

@@ -33,3 +33,23 @@ fn every_block_of_the_encoder_gives_what_diffusers_gives() {
         assert!(errors.iter().all(|error| *error <= BLOCK), "{name}: {errors:?}");
     }
 }
+
+#[test]
+fn tiles_join_as_diffusers_joins_them_and_are_near_the_whole() {
+    let golden = Golden::read("tiles.safetensors");
+    for name in ["tiny-sd", "tiny-sd2"] {
+        let picture = model(name).decode_in_tiles(&golden.values(&format!("{name}.latents")), 8).unwrap();
+        let error = golden.error(&format!("{name}.picture"), &picture);
+        assert!(error <= BLOCK, "{name}: {error:e}");
+    }
+    // A decoder that was trained, and a picture that means something: tiles a quarter of the picture in size.
+    let latents = Golden::read("shapes.safetensors").values("vae.decode.input");
+    let whole = model("shapes").decode(&latents, &Recorder::default()).unwrap();
+    let tiled = model("shapes").decode_in_tiles(&latents, latents.dims[2] / 2).unwrap();
+    assert_eq!(whole.dims, tiled.dims);
+    let gaps = whole.values.iter().zip(&tiled.values).map(|(a, b)| f64::from(a - b).abs() * 127.5);
+    let (sum, worst) = gaps.fold((0.0, 0f64), |(sum, worst), gap| (sum + gap, worst.max(gap)));
+    let mean = sum / whole.values.len() as f64;
+    println!("tiles of shapes: mean {mean:.2} levels, worst {worst:.1}");
+    assert!(mean <= 6.0, "tiles are {mean} levels off on average");
+}

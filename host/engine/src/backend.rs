@@ -10,10 +10,12 @@ use easel_core::{
 };
 use tokio::sync::oneshot;
 
-use crate::device::{Answer, DeviceThread, Work};
+use crate::checkpoint::Files;
+use crate::device::{Answer, DeviceThread, Guard, Work};
 use crate::lora::Shelf;
 use crate::models::{self, Entry, Problem};
 use crate::plan::{named, plan};
+use crate::safety::Safety;
 use crate::variant::Variant;
 
 /// How an engine is set up.
@@ -29,11 +31,20 @@ pub struct EngineOptions {
     pub keep_loaded: usize,
     /// What to compute on.
     pub device: DeviceChoice,
+    /// Whether finished pictures are looked at before they are given to anybody.
+    pub safety: Safety,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { models: None, default_model: None, built_in: true, keep_loaded: 2, device: DeviceChoice::Cpu }
+        Self {
+            models: None,
+            default_model: None,
+            built_in: true,
+            keep_loaded: 2,
+            device: DeviceChoice::Cpu,
+            safety: Safety::default(),
+        }
     }
 }
 
@@ -81,7 +92,8 @@ impl Engine {
             })?,
         };
         let found = RwLock::new(find(&options)?);
-        let device = DeviceThread::start(device, options.keep_loaded)?;
+        let guard = Guard { safety: options.safety, shared: options.models.clone().map(Files::Folder) };
+        let device = DeviceThread::start(device, options.keep_loaded, guard)?;
         Ok(Self { options, found, device })
     }
 

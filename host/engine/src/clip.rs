@@ -35,11 +35,18 @@ impl ClipText {
             if weights.has("text_model.final_layer_norm.weight") { weights.at("text_model") } else { weights.clone() };
         let embeddings = weights.at("embeddings");
         let layers = weights.at("encoder.layers");
+        let layer = LayerConfig {
+            width: config.width,
+            inner_width: config.inner_width,
+            heads: config.heads,
+            epsilon: config.epsilon,
+            activation: config.activation,
+        };
         Ok(Self {
             name,
             tokens: embeddings.get("token_embedding.weight", &[config.vocabulary, config.width])?,
             positions: embeddings.get("position_embedding.weight", &[config.positions, config.width])?,
-            layers: (0..config.layers).map(|i| Layer::load(config, &layers.at(i))).collect::<Result<_>>()?,
+            layers: (0..config.layers).map(|i| Layer::load(&layer, &layers.at(i))).collect::<Result<_>>()?,
             last_norm: LayerNorm::load(&weights.at("final_layer_norm"), config.width, config.epsilon)?,
             projection: None,
             end: config.end,
@@ -84,7 +91,7 @@ impl ClipText {
         let mut hidden = Vec::with_capacity(layers + 1);
         for index in 0..=layers.min(self.layers.len()) {
             if let Some(layer) = index.checked_sub(1).and_then(|index| self.layers.get(index)) {
-                x = layer.forward(&x, &mask)?;
+                x = layer.forward(&x, Some(&mask))?;
             }
             trace.tell(self.name, &format!("hidden.{index}"), &x)?;
             hidden.push(x.clone());
@@ -127,7 +134,23 @@ impl ClipText {
     }
 }
 
-struct Layer {
+/// What a layer of CLIP is like, in its text encoder and in its vision tower.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LayerConfig {
+    /// Width of the states.
+    pub(crate) width: usize,
+    /// Width inside the feed-forward part.
+    pub(crate) inner_width: usize,
+    /// Attention heads.
+    pub(crate) heads: usize,
+    /// Epsilon of both norms.
+    pub(crate) epsilon: f64,
+    /// Activation of the feed-forward part.
+    pub(crate) activation: Activation,
+}
+
+/// A layer of CLIP: attention, then a feed-forward part.
+pub(crate) struct Layer {
     norm1: LayerNorm,
     query: Linear,
     key: Linear,
@@ -141,7 +164,11 @@ struct Layer {
 }
 
 impl Layer {
-    fn load(config: &TextConfig, weights: &Weights) -> Result<Self> {
+    /// Loads a layer.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when a tensor is missing or has another shape.
+    pub(crate) fn load(config: &LayerConfig, weights: &Weights) -> Result<Self> {
         let (width, inner) = (config.width, config.inner_width);
         let attention = weights.at("self_attn");
         Ok(Self {
@@ -158,10 +185,14 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Tensor, mask: &Tensor) -> TensorResult<Tensor> {
+    /// Applies the layer to states `[batch, tokens, width]`.
+    ///
+    /// # Errors
+    /// A tensor operation that failed.
+    pub(crate) fn forward(&self, x: &Tensor, mask: Option<&Tensor>) -> TensorResult<Tensor> {
         let y = self.norm1.forward(x)?;
         let (q, k, v) = (self.query.forward(&y)?, self.key.forward(&y)?, self.value.forward(&y)?);
-        let attended = self.out.forward(&multi_head(&q, &k, &v, self.heads, Some(mask))?)?;
+        let attended = self.out.forward(&multi_head(&q, &k, &v, self.heads, mask)?)?;
         add_in_place(&attended, x)?;
         let y = self.activation.apply(self.widen.forward(&self.norm2.forward(&attended)?)?)?;
         let y = self.narrow.forward(&y)?;

@@ -4,6 +4,7 @@
 //! denoising step of one job, then one of the next, so that jobs share the device fairly and every one of them notices
 //! within a step that its caller has gone. Models are loaded here on first use, so a model is loaded once however many wait
 //! for it, and the least recently used are dropped beyond a number. A panic ends the job it came from, nothing else.
+//! A picture that the safety checker blocks leaves the thread in no form: neither finished nor as a preview.
 
 #[cfg(test)]
 mod tests;
@@ -19,10 +20,12 @@ use candle_core::Device;
 use easel_core::{Context, Error, ErrorKind, Event, Image, ImageFormat, Note, NoteKind, Permit};
 use tokio::sync::oneshot;
 
+use crate::checkpoint::Files;
 use crate::family::{Model, Recipe, Run};
 use crate::models::Entry;
 use crate::pixels::Pixels;
 use crate::plan::{Plan, named};
+use crate::safety::{self, Safety, SafetyChecker};
 use crate::variant::Variant;
 
 /// Jobs that may wait for the thread to look at them; admission allows far fewer.
@@ -60,6 +63,14 @@ pub(crate) struct DeviceThread {
     state: Arc<Mutex<State>>,
 }
 
+/// How pictures are kept from being shown that must not be.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Guard {
+    pub(crate) safety: Safety,
+    /// Where the checker lies that all models share.
+    pub(crate) shared: Option<Files>,
+}
+
 /// What the thread is about.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
@@ -71,12 +82,12 @@ pub(crate) struct State {
 
 impl DeviceThread {
     /// Starts the thread, which keeps at most `keep` models loaded.
-    pub(crate) fn start(device: Device, keep: usize) -> Result<Self, Error> {
+    pub(crate) fn start(device: Device, keep: usize, guard: Guard) -> Result<Self, Error> {
         let (messages, inbox) = sync_channel(WAITING);
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
         let spawned = thread::Builder::new().name("engine".to_owned()).spawn(move || {
-            let models = Models { device, keep: keep.max(1), loaded: Vec::new(), state: shared };
+            let models = Models { device, keep: keep.max(1), guard, loaded: Vec::new(), checker: None, state: shared };
             Worker { inbox, models, jobs: VecDeque::new() }.run();
         });
         match spawned {
@@ -162,62 +173,96 @@ fn guarded<T>(part: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
 struct Models {
     device: Device,
     keep: usize,
+    guard: Guard,
     /// The latest used last; of each model, one variant.
-    loaded: Vec<Loaded>,
+    loaded: Vec<(Arc<Entry>, Variant, Loaded)>,
+    /// The checker that models share, once one needed it.
+    checker: Option<Arc<SafetyChecker>>,
     state: Arc<Mutex<State>>,
 }
 
+/// A model, and what looks at its pictures.
+#[derive(Clone)]
 struct Loaded {
-    entry: Arc<Entry>,
-    variant: Variant,
     model: Arc<dyn Model>,
+    checker: Option<Arc<SafetyChecker>>,
+    /// Whether pictures should be checked and cannot be.
+    unchecked: bool,
 }
 
+/// Puts what is wrong with a wish into the words of who wishes.
+type Word<'a> = &'a dyn Fn(crate::Error) -> Error;
+
 impl Models {
-    /// The model as it is wanted. `word` puts what is wrong with the wish into the caller's words.
-    fn get(
-        &mut self,
-        entry: &Arc<Entry>,
-        variant: &Variant,
-        word: &dyn Fn(crate::Error) -> Error,
-    ) -> Result<Arc<dyn Model>, Error> {
-        let is_it = |loaded: &Loaded| Arc::ptr_eq(&loaded.entry, entry) && loaded.variant == *variant;
+    /// The model as it is wanted.
+    fn get(&mut self, entry: &Arc<Entry>, variant: &Variant, word: Word<'_>) -> Result<Loaded, Error> {
+        let is_it = |(known, as_is, _): &(Arc<Entry>, Variant, Loaded)| Arc::ptr_eq(known, entry) && as_is == variant;
         if let Some(at) = self.loaded.iter().position(is_it) {
             let found = self.loaded.remove(at);
-            let model = Arc::clone(&found.model);
+            let loaded = found.2.clone();
             self.loaded.push(found);
-            return Ok(model);
+            return Ok(loaded);
         }
         // An entry that was read again under the same id takes the place of the old one, and a variant that of another.
-        self.loaded.retain(|loaded| loaded.entry.info.id != entry.info.id);
+        self.loaded.retain(|(known, _, _)| known.info.id != entry.info.id);
         while self.loaded.len() >= self.keep {
             self.loaded.remove(0);
         }
         self.publish(Some(entry));
         let began = Instant::now();
-        let load = || (entry.family.load)(&variant.files(&entry.files)?, &self.device);
-        let model = guarded(|| load().map_err(word));
-        if let Ok(model) = &model {
+        let loaded = guarded(|| self.load(entry, variant, word));
+        if let Ok(loaded) = &loaded {
             let (loras, milliseconds) = (variant.loras.len(), began.elapsed().as_millis() as u64);
             tracing::info!(model = entry.info.id, loras, milliseconds, "model loaded");
-            let (entry, variant, model) = (Arc::clone(entry), variant.clone(), Arc::clone(model));
-            self.loaded.push(Loaded { entry, variant, model });
+            self.loaded.push((Arc::clone(entry), variant.clone(), loaded.clone()));
         }
         self.publish(None);
-        model
+        loaded
+    }
+
+    fn load(&mut self, entry: &Entry, variant: &Variant, word: Word<'_>) -> Result<Loaded, Error> {
+        let checker = self.checker(entry)?;
+        // The model in the program knows nothing but drawn shapes.
+        let is_demo = matches!(entry.files, Files::Embedded(_));
+        let unchecked = checker.is_none() && self.guard.safety != Safety::Off && !is_demo;
+        if unchecked {
+            tracing::warn!(model = entry.info.id, "model has no safety checker, its pictures are not checked");
+        }
+        let load = |files: &Files| (entry.family.load)(files, &self.device);
+        let model = variant.files(&entry.files).and_then(|files| load(&files)).map_err(word)?;
+        Ok(Loaded { model, checker, unchecked })
+    }
+
+    /// What looks at the pictures of a model: its own checker, otherwise the shared one.
+    fn checker(&mut self, entry: &Entry) -> Result<Option<Arc<SafetyChecker>>, Error> {
+        if self.guard.safety == Safety::Off {
+            return Ok(None);
+        }
+        if let Some(own) = safety::files(&entry.files) {
+            return Ok(Some(Arc::new(SafetyChecker::load(own, &self.device)?)));
+        }
+        if let (None, Some(shared)) = (&self.checker, self.guard.shared.as_ref().and_then(safety::files)) {
+            self.checker = Some(Arc::new(SafetyChecker::load(shared, &self.device)?));
+        }
+        if self.checker.is_none() && self.guard.safety == Safety::Required {
+            let message = format!("model {} has no safety checker, and pictures must be checked", entry.info.id);
+            let hint = "put a safety_checker folder into the model's folder or into the folder of models";
+            return Err(Error::new(ErrorKind::NotReady, message).with_hint(hint));
+        }
+        Ok(self.checker.clone())
     }
 
     fn publish(&self, loading: Option<&Arc<Entry>>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.loading = loading.map(|entry| entry.info.id.clone());
-        state.loaded = self.loaded.iter().map(|loaded| loaded.entry.info.id.clone()).collect();
+        state.loaded = self.loaded.iter().map(|(entry, _, _)| entry.info.id.clone()).collect();
     }
 }
 
 /// A job in the middle of its work.
 struct Job {
     work: Work,
-    model: Option<Arc<dyn Model>>,
+    model: Option<Loaded>,
     run: Option<Box<dyn Run>>,
     step: usize,
     images: Vec<(Image, u64)>,
@@ -235,12 +280,17 @@ impl Job {
             return Err(Error::new(ErrorKind::Cancelled, "the caller has gone"));
         }
         self.work.context.check()?;
-        let Some(model) = self.model.clone() else {
+        let Some(Loaded { model, checker, .. }) = self.model.clone() else {
             self.stage("loading");
             let Work { entry, plan, request, .. } = &self.work;
-            let model = models.get(entry, &plan.variant, &|error| named(error, request))?;
-            self.count_dropped_tokens(&*model)?;
-            self.model = Some(model);
+            let loaded = models.get(entry, &plan.variant, &|error| named(error, request))?;
+            self.count_dropped_tokens(&*loaded.model)?;
+            if loaded.unchecked {
+                let message =
+                    format!("model {} has no safety checker; its pictures are not checked", self.work.entry.info.id);
+                self.notes.push(Note::general(NoteKind::Advice, message));
+            }
+            self.model = Some(loaded);
             return Ok(true);
         };
         let image = self.images.len();
@@ -266,6 +316,9 @@ impl Job {
         let plan = &self.work.plan;
         self.work.context.progress.tell(Event::Stage("decoding".to_owned()));
         let picture = shown(run.finish()?, recipe, plan.size);
+        if is_blocked(checker.as_deref(), &picture)? {
+            return Err(blocked(image, plan.recipes.len()));
+        }
         let encoded = picture.encode(plan.format, plan.quality, &plan.texts(recipe))?;
         self.images.push((encoded, recipe.seed));
         self.run = None;
@@ -283,14 +336,23 @@ impl Job {
         self.step < steps && share(self.step) > share(self.step - 1)
     }
 
-    /// Shows the picture as it stands; one that cannot be shown yet is not shown.
+    /// Shows the picture as it stands; one that cannot be shown yet, or must not be, is not shown.
     fn preview(&self, image: u32) {
         let plan = &self.work.plan;
-        let (Some(run), Some(recipe)) = (&self.run, plan.recipes.get(self.images.len())) else { return };
-        let encoded =
-            run.preview().and_then(|picture| shown(picture, recipe, plan.size).encode(ImageFormat::Png, None, &[]));
+        let (Some(run), Some(loaded), Some(recipe)) = (&self.run, &self.model, plan.recipes.get(self.images.len()))
+        else {
+            return;
+        };
+        let encoded = run.preview().and_then(|picture| {
+            let picture = shown(picture, recipe, plan.size);
+            match is_blocked(loaded.checker.as_deref(), &picture)? {
+                true => Ok(None),
+                false => picture.encode(ImageFormat::Png, None, &[]).map(Some),
+            }
+        });
         match encoded {
-            Ok(picture) => self.work.context.progress.tell(Event::Partial { image, picture }),
+            Ok(Some(picture)) => self.work.context.progress.tell(Event::Partial { image, picture }),
+            Ok(None) => {}
             Err(error) => tracing::debug!(error = %error, "no preview"),
         }
     }
@@ -324,6 +386,17 @@ impl Job {
         drop(self.work.permit);
         drop(self.work.answer.send(Err(error)));
     }
+}
+
+fn is_blocked(checker: Option<&SafetyChecker>, picture: &Pixels) -> crate::Result<bool> {
+    checker.map_or(Ok(false), |checker| Ok(checker.check(picture)?.is_blocked()))
+}
+
+/// A request of which one picture may not be shown is answered by none, as one of which one picture failed.
+fn blocked(image: usize, count: usize) -> Error {
+    let which = if count > 1 { format!("picture {} of {count}", image + 1) } else { "the picture".to_owned() };
+    let message = format!("the safety checker blocked {which}");
+    Error::new(ErrorKind::ContentPolicy, message).with_hint("another prompt or another seed makes another picture")
 }
 
 /// A picture in the size of the answer, with what a mask keeps of the given one.

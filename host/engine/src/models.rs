@@ -14,7 +14,8 @@ use serde::Deserialize;
 use crate::checkpoint::{Files, Stamp, weights_in};
 use crate::config::read_json;
 use crate::error::{Error, Result};
-use crate::family::{self, Facts, Family};
+use crate::family::{self, Facts, Family, Guiding};
+use crate::safety;
 use crate::single::{SingleFile, TOKENIZERS};
 
 /// The id of the model compiled into the program.
@@ -72,10 +73,25 @@ pub(crate) fn built_in() -> Result<Entry> {
 }
 
 /// Folders among the models that hold no model but what models share.
-const SHARED: &[&str] = &[TOKENIZERS, "embeddings", "loras", "safety_checker"];
+const SHARED: &[&str] = &[TOKENIZERS, safety::FOLDER, "embeddings", "loras"];
 
 /// Every model in a folder, by name. A folder that does not exist holds none.
 pub(crate) fn in_folder(folder: &Path) -> Result<(Vec<Entry>, Vec<Problem>)> {
+    let (mut entries, mut problems) = (Vec::new(), Vec::new());
+    for (id, _, found) in candidates(folder)? {
+        match found {
+            Ok(entry) => entries.push(entry),
+            Err(reason) => problems.push(Problem { id, reason }),
+        }
+    }
+    Ok((entries, problems))
+}
+
+/// What looks like a model: its id, where it lies, and what it says of itself or why it cannot be used.
+pub(crate) type Candidates = Vec<(String, PathBuf, std::result::Result<Entry, String>)>;
+
+/// Everything in a folder that looks like a model, by name.
+pub(crate) fn candidates(folder: &Path) -> Result<Candidates> {
     let unreadable = |source| Error::Folder { folder: folder.to_owned(), source };
     let mut found = Vec::new();
     match std::fs::read_dir(folder) {
@@ -88,20 +104,28 @@ pub(crate) fn in_folder(folder: &Path) -> Result<(Vec<Entry>, Vec<Problem>)> {
         Err(error) => return Err(unreadable(error)),
     }
     found.sort_unstable_by(|(left, one), (right, other)| (left, one.path()).cmp(&(right, other.path())));
-    let (mut entries, mut problems): (Vec<Entry>, Vec<Problem>) = (Vec::new(), Vec::new());
+    let mut candidates: Candidates = Vec::new();
     for (id, candidate) in found {
-        let result = match entries.iter().any(|entry| entry.info.id == id) {
-            true => Err(format!("{} would be a second model by this name", candidate.path().display())),
+        let path = candidate.place().to_owned();
+        let entry = match candidates.iter().any(|(known, _, entry)| *known == id && entry.is_ok()) {
+            true => Err(format!("{} would be a second model by this name", path.display())),
             false => {
                 candidate.files(folder).and_then(|files| Entry::read(&id, files)).map_err(|error| error.to_string())
             }
         };
-        match result {
-            Ok(entry) => entries.push(entry),
-            Err(reason) => problems.push(Problem { id, reason }),
-        }
+        candidates.push((id, path, entry));
     }
-    Ok((entries, problems))
+    Ok(candidates)
+}
+
+/// The id that a model would have, and its files. `models` is the folder whose shared tokenizers count.
+pub(crate) fn at(path: &Path, models: &Path) -> Result<(String, Files)> {
+    let (id, candidate) = candidate(path).ok_or_else(|| Error::Damaged {
+        file: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+        reason: "it is neither a folder with a model_index.json, nor a file of weights, nor a folder with one"
+            .to_owned(),
+    })?;
+    Ok((id, candidate.files(models)?))
 }
 
 /// What looks like a model.
@@ -143,6 +167,14 @@ impl Candidate {
     fn path(&self) -> &Path {
         match self {
             Self::Layout(path) | Self::File { file: path, .. } | Self::Several(path) => path,
+        }
+    }
+
+    /// What would be moved or removed with it: its folder, otherwise its file.
+    fn place(&self) -> &Path {
+        match self {
+            Self::File { folder: Some(folder), .. } => folder,
+            other => other.path(),
         }
     }
 
@@ -194,23 +226,29 @@ impl Entry {
             sizes: sizes(&facts, extras.fixed_size),
             max_count: MAX_COUNT,
             formats: ImageFormat::ALL.to_vec(),
-            negative_prompt: Control::Honoured(()),
+            negative_prompt: match facts.guiding {
+                Guiding::Above(_) => Control::Honoured(()),
+                Guiding::Nothing => Control::Ignored,
+            },
             seed: Control::Honoured(()),
             steps: Control::Honoured(Numbers {
                 least: 1,
                 most: 200,
                 default: Some(extras.steps.unwrap_or(facts.steps)),
             }),
-            guidance: Control::Honoured(Numbers {
-                least: 0.0,
-                most: 30.0,
-                default: Some(extras.guidance.unwrap_or(facts.guidance)),
-            }),
+            guidance: match facts.guiding {
+                Guiding::Above(_) => Control::Honoured(Numbers {
+                    least: 0.0,
+                    most: 30.0,
+                    default: Some(extras.guidance.unwrap_or(facts.guidance)),
+                }),
+                Guiding::Nothing => Control::Ignored,
+            },
             // Any name: samplers have many, and the engine refuses the unknown with the list.
             samplers: Control::Honoured(Vec::new()),
-            options: ["clip_skip", "eta", "loras", "rng", "schedule", "strength", "vae"]
-                .map(|name| ModelOption { name: name.to_owned(), values: Vec::new() })
-                .to_vec(),
+            options: (facts.options.iter())
+                .map(|name| ModelOption { name: (*name).to_owned(), values: Vec::new() })
+                .collect(),
             determinism: Determinism::Exact,
             price: None,
         };

@@ -8,7 +8,7 @@ use easel_core::{Control, Error, GenerationRequest, ImageFormat, Note, NoteKind,
 use serde_json::{Value, json};
 
 use crate::error;
-use crate::family::Recipe;
+use crate::family::{Guiding, Recipe};
 use crate::given::Given;
 use crate::lora::{self, Lora};
 use crate::models::Entry;
@@ -31,6 +31,7 @@ pub(crate) struct Plan {
     pub(crate) variant: Variant,
     model: String,
     family: &'static str,
+    paints_over: bool,
 }
 
 /// Plans a request.
@@ -80,7 +81,7 @@ pub(crate) fn plan(
         );
         notes.push(Note::about(NoteKind::Adjusted, names.size, message));
     }
-    let image = given.as_ref().and_then(|given| given.images.first());
+    let image = given.as_ref().filter(|_| entry.facts.paints_over()).and_then(|given| given.images.first());
     if let Some((width, height)) = image.map(Pixels::size).filter(|image| *image != size) {
         let message = format!(
             "{} is {width}x{height}; it was scaled to fit {}x{} and its rim continued, nothing was stretched or cut off",
@@ -93,10 +94,13 @@ pub(crate) fn plan(
         Task::Variation if request.prompt.trim().is_empty() => 0.0,
         _ => request.guidance.unwrap_or_else(|| default(&entry.info.guidance, entry.facts.guidance)),
     };
-    if guidance <= 1.0 && request.negative_prompt.as_deref().is_some_and(|negative| !negative.trim().is_empty()) {
-        let message =
-            format!("{} has no effect at {} {guidance}; it needs more than 1", names.negative_prompt, names.guidance);
-        notes.push(Note::about(NoteKind::Ignored, names.negative_prompt, message));
+    if let Guiding::Above(least) = entry.facts.guiding
+        && guidance <= least
+        && request.negative_prompt.as_deref().is_some_and(|negative| !negative.trim().is_empty())
+    {
+        let (negative, scale) = (names.negative_prompt, names.guidance);
+        let message = format!("{negative} has no effect at {scale} {guidance}; it needs more than {least}");
+        notes.push(Note::about(NoteKind::Ignored, negative, message));
     }
     let format = request.format.unwrap_or(ImageFormat::Png);
     if request.compression.is_some() && format != ImageFormat::Jpeg {
@@ -120,7 +124,8 @@ pub(crate) fn plan(
     let recipes =
         (0..u64::from(request.count)).map(|i| Recipe { seed: seed.wrapping_add(i), ..recipe.clone() }).collect();
     let model = entry.info.id.clone();
-    Ok(Plan { recipes, size, format, quality: request.compression, notes, variant, model, family: entry.family.name })
+    let (family, paints_over) = (entry.family.name, entry.facts.paints_over());
+    Ok(Plan { recipes, size, format, quality: request.compression, notes, variant, model, family, paints_over })
 }
 
 impl Plan {
@@ -153,7 +158,7 @@ impl Plan {
         if recipe.rng != Rng::default() {
             text.push_str(", RNG: GPU");
         }
-        if let Some(given) = &recipe.given {
+        if let Some(given) = recipe.given.as_ref().filter(|_| self.paints_over) {
             text.push_str(&format!(", Denoising strength: {}", given.strength));
         }
         text.push_str(concat!(", Version: Easel ", env!("CARGO_PKG_VERSION")));
@@ -179,7 +184,7 @@ impl Plan {
             "clip_skip": recipe.clip_skip,
             "loras": self.variant.loras.iter().map(|lora| json!({ "name": lora.file.name, "weight": lora.weight })).collect::<Vec<_>>(),
             "vae": self.variant.vae.as_ref().map(|entry| entry.info.id.as_str()),
-            "strength": recipe.given.as_ref().map(|given| given.strength),
+            "strength": recipe.given.as_ref().filter(|_| self.paints_over).map(|given| given.strength),
             "made": format!("{}x{}", recipe.size.0, recipe.size.1),
             "size": format!("{}x{}", self.size.0, self.size.1),
         })

@@ -34,7 +34,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use error::StartError;
 
-use crate::config::{Config, ConfigError, Demo, Device, Images, Mode, Models, Sources, TransformerSettings};
+use crate::config::{Config, ConfigError, Demo, Device, Images, Mode, Models, Safety, Sources, TransformerSettings};
 use crate::http::{self, Front, Settings};
 use crate::plugins::Plugins;
 use crate::reload::{self, Watched};
@@ -256,6 +256,11 @@ fn native_backend(config: &Config) -> Result<Arc<dyn Backend>, Error> {
         built_in: config.models.demo == Demo::Offered,
         keep_loaded: config.models.keep_loaded,
         device: DeviceChoice::Cpu,
+        safety: match config.models.safety {
+            Safety::Required => easel_engine::Safety::Required,
+            Safety::Available => easel_engine::Safety::Available,
+            Safety::Off => easel_engine::Safety::Off,
+        },
     };
     let on = |device| Engine::start(EngineOptions { device, ..options.clone() });
     let engine = match config.models.device {

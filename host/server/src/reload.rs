@@ -187,6 +187,7 @@ pub(crate) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("models.device", old.models.device != new.models.device),
         ("models.keep_loaded", old.models.keep_loaded != new.models.keep_loaded),
         ("models.demo", old.models.demo != new.models.demo),
+        ("models.safety", old.models.safety != new.models.safety),
         ("log", old.log != new.log),
         ("plugin_life", old.plugin_life != new.plugin_life),
     ];

@@ -55,12 +55,6 @@ pub(crate) fn text(files: &Files, folder: &str) -> Result<TextConfig> {
     let file = format!("{folder}/config.json");
     let file = file.as_str();
     let raw: Raw = read_json(files, file)?;
-    let activation = match raw.hidden_act.as_str() {
-        "quick_gelu" => Activation::QuickGelu,
-        "gelu" => Activation::GeluErf,
-        "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
-        other => return Err(unsupported(file, "hidden_act", other, "quick_gelu, gelu, gelu_new, gelu_pytorch_tanh")),
-    };
     divides(file, "num_attention_heads", raw.num_attention_heads, raw.hidden_size)?;
     Ok(TextConfig {
         vocabulary: raw.vocab_size,
@@ -70,7 +64,7 @@ pub(crate) fn text(files: &Files, folder: &str) -> Result<TextConfig> {
         heads: raw.num_attention_heads,
         positions: raw.max_position_embeddings,
         epsilon: raw.layer_norm_eps,
-        activation,
+        activation: activation(file, &raw.hidden_act)?,
         end: raw.eos_token_id,
         projected_width: raw.projection_dim,
     })
@@ -84,4 +78,17 @@ fn end_token() -> u32 {
 
 fn projected_width() -> usize {
     512
+}
+
+/// The activation that a file of CLIP names.
+///
+/// # Errors
+/// [`crate::Error::Unsupported`] for any other.
+pub(crate) fn activation(file: &str, name: &str) -> Result<Activation> {
+    match name {
+        "quick_gelu" => Ok(Activation::QuickGelu),
+        "gelu" => Ok(Activation::GeluErf),
+        "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
+        other => Err(unsupported(file, "hidden_act", other, "quick_gelu, gelu, gelu_new, gelu_pytorch_tanh")),
+    }
 }

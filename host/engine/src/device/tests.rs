@@ -10,9 +10,9 @@ use easel_core::{
 };
 use tokio::sync::oneshot;
 
-use super::{Answer, DeviceThread, Work};
+use super::{Answer, DeviceThread, Guard, Work};
 use crate::checkpoint::Files;
-use crate::family::{Facts, Family, Model, Recipe, Run};
+use crate::family::{Facts, Family, Guiding, Model, Recipe, Run};
 use crate::models::{Entry, Extras};
 use crate::pixels::Pixels;
 use crate::plan::plan;
@@ -28,7 +28,7 @@ async fn a_model_is_loaded_once_however_many_wait_for_it() {
         Ok(Arc::new(Paper))
     }
     static FAMILY: Family = Family { load, ..PAPER };
-    let thread = DeviceThread::start(Device::Cpu, 1).unwrap();
+    let thread = DeviceThread::start(Device::Cpu, 1, Guard::default()).unwrap();
     let entry = entry("one", &FAMILY);
     let answers: Vec<_> = (0..4).map(|_| send(&thread, &entry, "a", 1)).collect();
     for answer in answers {
@@ -40,7 +40,7 @@ async fn a_model_is_loaded_once_however_many_wait_for_it() {
 
 #[tokio::test]
 async fn jobs_take_turns_a_step_each() {
-    let thread = DeviceThread::start(Device::Cpu, 1).unwrap();
+    let thread = DeviceThread::start(Device::Cpu, 1, Guard::default()).unwrap();
     let entry = entry("turns", &PAPER);
     let (a, b) = (send(&thread, &entry, "turn a", 40), send(&thread, &entry, "turn b", 40));
     a.await.unwrap().unwrap();
@@ -55,7 +55,7 @@ async fn jobs_take_turns_a_step_each() {
 
 #[tokio::test]
 async fn a_panic_ends_its_own_job_and_nothing_else() {
-    let thread = DeviceThread::start(Device::Cpu, 1).unwrap();
+    let thread = DeviceThread::start(Device::Cpu, 1, Guard::default()).unwrap();
     let entry = entry("panics", &PAPER);
     let (bad, good) = (send(&thread, &entry, "panic", 3), send(&thread, &entry, "fine", 3));
     assert_eq!(bad.await.unwrap().unwrap_err().kind(), ErrorKind::Internal);
@@ -64,7 +64,7 @@ async fn a_panic_ends_its_own_job_and_nothing_else() {
 
 #[tokio::test]
 async fn the_least_recently_used_model_makes_room() {
-    let thread = DeviceThread::start(Device::Cpu, 2).unwrap();
+    let thread = DeviceThread::start(Device::Cpu, 2, Guard::default()).unwrap();
     let entries = ["x", "y", "z"].map(|id| entry(id, &PAPER));
     for index in [0, 1, 0, 2] {
         send(&thread, &entries[index], "a", 1).await.unwrap().unwrap();
@@ -75,7 +75,7 @@ async fn the_least_recently_used_model_makes_room() {
 #[tokio::test]
 async fn a_model_that_cannot_be_loaded_is_an_error_each_time_and_no_end() {
     static FAMILY: Family = Family { load: |_, _| Err(crate::Error::Tokenizer("torn".to_owned())), ..PAPER };
-    let thread = DeviceThread::start(Device::Cpu, 1).unwrap();
+    let thread = DeviceThread::start(Device::Cpu, 1, Guard::default()).unwrap();
     let entry = entry("torn", &FAMILY);
     for _ in 0..2 {
         let error = send(&thread, &entry, "a", 1).await.unwrap().unwrap_err();
@@ -142,6 +142,8 @@ fn entry(id: &str, family: &'static Family) -> Arc<Entry> {
         guidance: 7.5,
         tasks: vec![Task::TextToImage],
         inputs: Default::default(),
+        guiding: Guiding::Above(1.0),
+        options: &[],
     };
     Arc::new(Entry::new(id, family, facts, Files::Embedded(&[]), Extras::default()))
 }

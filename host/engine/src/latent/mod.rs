@@ -16,10 +16,11 @@ use easel_core::{ModelInputs, Task};
 use crate::checkpoint::Files;
 use crate::config::{self, VaeConfig};
 use crate::error::{Error, Result};
-use crate::family::{Facts, Model, Recipe, Run};
+use crate::family::{Facts, Guiding, Model, Recipe, Run};
 use crate::pixels::Pixels;
 use crate::reader::Text;
 use crate::schedule::{NoiseConfig, Schedule, Spacing};
+use crate::tiles;
 use crate::tokenizer::Tokens;
 use crate::trace::{Recorder, Trace, Values};
 use crate::unet::{Conditions, Unet};
@@ -113,6 +114,8 @@ pub(crate) fn describe(files: &Files, noise: NoiseConfig) -> Result<Facts> {
         guidance,
         tasks,
         inputs: ModelInputs { images: 1, references: 0 },
+        guiding: Guiding::Above(1.0),
+        options: &["clip_skip", "eta", "loras", "rng", "schedule", "strength", "vae"],
     })
 }
 
@@ -193,6 +196,15 @@ impl LatentDiffusion {
         Ok(Values::of_map(&self.decoder.forward(&latents.map(&self.device)?, recorder.trace())?)?)
     }
 
+    /// The same in tiles of so many latents along each side.
+    ///
+    /// # Errors
+    /// A tensor operation that failed.
+    pub fn decode_in_tiles(&self, latents: &Values, tile: usize) -> Result<Values> {
+        let decoder = |piece: &Tensor| self.decoder.forward(piece, Trace::none());
+        Ok(Values::of_map(&tiles::in_tiles(&latents.map(&self.device)?, self.vae.factor(), tile, decoder)?)?)
+    }
+
     /// Encodes a picture `[batch, 3, height, width]` in -1..1: mean and logarithm of the variance of its latents.
     ///
     /// # Errors
@@ -234,7 +246,7 @@ impl LatentDiffusion {
 
     fn show(&self, latents: &Tensor) -> Result<Pixels> {
         let latents = latents.affine(self.vae.scaling_factor.recip(), self.vae.shift_factor)?;
-        let picture = self.decoder.forward(&latents, Trace::none())?;
+        let picture = tiles::decode(&latents, self.vae.factor(), |piece| self.decoder.forward(piece, Trace::none()))?;
         let (_, height, width, _) = picture.dims4()?;
         let values = picture.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
         Pixels::from_signed(&values, width as u32, height as u32)

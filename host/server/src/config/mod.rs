@@ -147,6 +147,19 @@ pub struct Models {
     pub keep_loaded: usize,
     /// Whether the demo model in the program is offered.
     pub demo: Demo,
+    /// Whether the engine's pictures are looked at before they are given to anybody.
+    pub safety: Safety,
+}
+
+/// Whether the engine's pictures are looked at before they are given to anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Safety {
+    /// Always: a model without a safety checker is not served.
+    Required,
+    /// Where there is a safety checker; otherwise answers say that there was none.
+    Available,
+    /// Never.
+    Off,
 }
 
 /// What the engine computes on.
@@ -245,6 +258,7 @@ impl Default for Config {
                 device: Device::Auto,
                 keep_loaded: 2,
                 demo: Demo::Offered,
+                safety: Safety::Available,
             },
             admission: Limits { default: 2, backends: BTreeMap::new() },
             keys: Vec::new(),

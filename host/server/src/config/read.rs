@@ -19,7 +19,7 @@ use super::secret::{self, Found};
 use super::section::{Layers, PREFIX, Section, nearest, variable_of};
 use super::tree::{self, Node, Value};
 use super::{
-    Config, ConfigError, Demo, Device, Exposure, Images, Limits, Loaded, Log, LogFormat, Mode, Models, Sources,
+    Config, ConfigError, Demo, Device, Exposure, Images, Limits, Loaded, Log, LogFormat, Mode, Models, Safety, Sources,
     TransformerSettings, grants, plugin,
 };
 use crate::http::{AllowedOrigin, ImageAccess, Key, MetricsAccess, Rank, Uploads};
@@ -189,6 +189,12 @@ fn models(mut section: Section, default: &Models) -> Result<Models> {
             Some(false) => Demo::Hidden,
             None => default.demo,
         },
+        safety: section
+            .choice(
+                "safety",
+                &[("required", Safety::Required), ("available", Safety::Available), ("off", Safety::Off)],
+            )?
+            .unwrap_or(default.safety),
         aliases: {
             let mut aliases = section.section("aliases")?;
             let rest = aliases.rest();
