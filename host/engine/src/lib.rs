@@ -28,6 +28,7 @@ mod config;
 mod device;
 mod error;
 mod flux2;
+mod lora;
 mod models;
 mod nn;
 mod plan;
@@ -42,6 +43,7 @@ mod tiles;
 mod tokenizer;
 mod unet;
 mod vae;
+mod variant;
 mod weights;
 mod z_image;
 
