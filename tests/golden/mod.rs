@@ -17,6 +17,7 @@ mod picture;
 mod pipeline;
 mod rng;
 mod safety;
+mod samplers;
 mod schedules;
 mod single;
 mod text;

@@ -7,6 +7,7 @@
 mod flux2;
 mod noise;
 mod qwen3;
+mod solver;
 mod text;
 mod unet;
 mod vae;
