@@ -71,7 +71,15 @@ fn what_cannot_be_added_is_refused_by_its_key() {
     let path = at.path().join("wide.safetensors");
     write(&path, &json!({"lora_unet_conv_out.lora_down.weight": [2, 3], "lora_unet_conv_out.lora_up.weight": [4, 2]}));
     let error = stable_diffusion::open(&files.with_loras(&[(&path, 1.0)]).unwrap()).err().unwrap().to_string();
-    assert!(error.contains("lora_unet_conv_out.lora_down.weight") && error.contains("conv_out.weight"), "{error}");
+    assert!(error.contains("lora_unet_conv_out.lora_down.weight cannot be added to conv_out.weight"), "{error}");
+    assert!(error.contains("[4, 24, 3, 3]") && error.contains("4 rows of 3"), "{error}");
+    // Two thin matrices whose product would take a hundred gigabytes.
+    write(
+        &path,
+        &json!({"lora_unet_conv_out.lora_down.weight": [1, 200_000], "lora_unet_conv_out.lora_up.weight": [200_000, 1]}),
+    );
+    let error = stable_diffusion::open(&files.with_loras(&[(&path, 1.0)]).unwrap()).err().unwrap().to_string();
+    assert!(error.contains("200000 rows of 200000"), "{error}");
     let other = files.with_loras(&[(&file("xl-kohya"), 1.0)]).unwrap_err().to_string();
     assert!(other.contains("belongs to no part of it"), "{other}");
 }

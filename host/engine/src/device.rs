@@ -359,7 +359,9 @@ impl Job {
 
     fn count_dropped_tokens(&mut self, model: &dyn Model) -> Result<(), Error> {
         let names = self.work.request.names();
-        let prompt = (names.prompt, Some(self.work.request.prompt.as_str()));
+        // As it is read: without what the engine took out of it.
+        let read = self.work.plan.recipes.first().map(|recipe| recipe.prompt.as_str());
+        let prompt = (names.prompt, read);
         let negative = (names.negative_prompt, self.work.request.negative_prompt.as_deref());
         for (name, text) in [prompt, negative] {
             let dropped = text.map_or(Ok(0), |text| model.dropped_tokens(text))?;

@@ -103,7 +103,8 @@ def make_files():
             stem = f"{component}.{name}"
             dotted[f"{stem}.lora_A.weight"], dotted[f"{stem}.lora_B.weight"] = pair(f"peft.{stem}", shape, rank=2)
     said = {f"{component}.{key}": value for component in ("unet", "text_encoder") for key, value in (("r", 2), ("lora_alpha", 5.0), ("target_modules", list({name.rsplit(".lora_", 1)[0].split(".", 1)[1] for name in dotted if name.startswith(component + ".")})))}
-    files["sd-peft"] = dotted, {"format": "pt", "lora_adapter_metadata": json.dumps(said, sort_keys=True)}
+    # One entry: several would be written in another order each time.
+    files["sd-peft"] = dotted, {"lora_adapter_metadata": json.dumps(said, sort_keys=True)}
     old = {}
     for name, shape in module_shapes(sd, "unet", attentions).items():
         attention, part = name.removesuffix(".0").rsplit(".", 1)

@@ -106,13 +106,11 @@ impl Patches {
         let Some(patches) = self.patches.get(&format!("{component}.{name}")) else { return Ok(tensor) };
         let mut sum = tensor;
         for patch in patches {
-            let wrong = |reason: String| Error::Weights { tensor: patch.down.clone(), reason };
             let (down, up) = (patch.file.get_any(&patch.down)?, patch.file.get_any(&patch.up)?);
-            let added = patch.product(&down, &up).map_err(|error| wrong(format!("cannot be multiplied: {error}")))?;
-            if added.elem_count() != sum.elem_count() || added.dim(0)? != sum.dim(0)? {
-                let reason = format!("gives {:?} for {name}, which has the shape {:?}", added.dims(), sum.dims());
-                return Err(wrong(reason));
-            }
+            let added = patch.product(&down, &up, &sum).map_err(|error| Error::Weights {
+                tensor: patch.down.clone(),
+                reason: format!("cannot be added to {name}, which has the shape {:?}: {error}", sum.dims()),
+            })?;
             let added = added.reshape(sum.dims())?.to_device(sum.device())?;
             sum = (sum + added)?;
         }
@@ -121,17 +119,25 @@ impl Patches {
 }
 
 impl Patch {
-    /// What is added, scaled: as many rows as the parameter has.
-    fn product(&self, down: &Tensor, up: &Tensor) -> TensorResult<Tensor> {
+    /// What is added to a parameter, scaled.
+    fn product(&self, down: &Tensor, up: &Tensor, parameter: &Tensor) -> TensorResult<Tensor> {
         let rank = down.dim(0)?;
         // Convolutions: the one that narrows has the window, the other is one pixel wide.
-        let up = up.reshape((up.dim(0)?, rank))?;
-        let up = match self.target.rows.as_ref().and_then(|rows| rows.of(up.dims()[0])) {
-            Some((first, count)) => up.narrow(0, first, count)?.contiguous()?,
-            None if self.target.rows.is_some() => candle_core::bail!("its rows do not part as the parameter's do"),
-            None => up,
+        let (down, up) = (down.reshape((rank, ()))?, up.reshape((up.dim(0)?, rank))?);
+        let (rows, columns) = (up.dim(0)?, down.dim(1)?);
+        let (first, count) = match &self.target.rows {
+            None => (0, rows),
+            Some(part) => match part.of(rows) {
+                Some(part) => part,
+                None => candle_core::bail!("its {rows} rows do not part as the parameters' do"),
+            },
         };
-        let mut added = (up.matmul(&down.reshape((rank, ()))?)? * self.scale)?;
+        // Before anything is multiplied: sizes in a file are the file's own claim.
+        if count != parameter.dim(0)? || count.checked_mul(columns) != Some(parameter.elem_count()) {
+            candle_core::bail!("it has {count} rows of {columns}");
+        }
+        let up = up.narrow(0, first, count)?.contiguous()?;
+        let mut added = (up.matmul(&down)? * self.scale)?;
         for turn in &self.target.turns {
             added = turn.apply(&added)?;
         }
