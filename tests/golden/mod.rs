@@ -13,6 +13,7 @@ mod given;
 mod mutations;
 mod picture;
 mod pipeline;
+mod prompts;
 mod rng;
 mod safety;
 mod samplers;

@@ -172,7 +172,8 @@ async fn what_is_not_possible_is_refused_in_the_callers_words() {
         (option("schedule", "\"ays\""), "options.schedule", "karras"),
         (option("eta", "2"), "options.eta", "from 0 to 1"),
         (option("clip_skip", "3"), "options.clip_skip", "from 0 to 2"),
-        (option("tiling", "true"), "options.tiling", "clip_skip, eta, schedule, strength"),
+        (option("prompt_syntax", "\"brackets\""), "options.prompt_syntax", "one of plain, compel, emphasis"),
+        (option("tiling", "true"), "options.tiling", "clip_skip, eta, prompt_syntax, schedule, strength"),
     ] {
         let error = make(&engine, draft).await.unwrap_err();
         assert_eq!((error.kind(), error.param()), (ErrorKind::InvalidRequest, Some(param)), "{error}");

@@ -13,6 +13,7 @@ use crate::given::Given;
 use crate::models::Entry;
 use crate::pixels::Pixels;
 use crate::sampler::{self, Choice};
+use crate::weighting::{SYNTAXES, Syntax};
 
 /// How a request will be done.
 #[derive(Clone, Debug)]
@@ -108,6 +109,7 @@ pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u6
         choice,
         eta: options.eta,
         clip_skip: options.clip_skip,
+        prompt_syntax: options.prompt_syntax,
         given,
     };
     let recipes =
@@ -118,6 +120,11 @@ pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u6
 }
 
 impl Plan {
+    /// How the prompts of all its recipes are written.
+    pub(crate) fn prompt_syntax(&self) -> Syntax {
+        self.recipes.first().map_or(Syntax::default(), |recipe| recipe.prompt_syntax)
+    }
+
     /// The text that goes into a picture: the form that image tools read, and our own.
     pub(crate) fn texts(&self, recipe: &Recipe) -> [(&'static str, Cow<'static, str>); 2] {
         [("parameters", self.parameters(recipe).into()), ("easel", self.json(recipe).to_string().into())]
@@ -165,6 +172,7 @@ impl Plan {
             "spacing": format!("{spacing:?}").to_lowercase(),
             "eta": recipe.eta,
             "clip_skip": recipe.clip_skip,
+            "prompt_syntax": recipe.prompt_syntax.name(),
             "strength": recipe.given.as_ref().filter(|_| self.paints_over).map(|given| given.strength),
             "made": format!("{}x{}", recipe.size.0, recipe.size.1),
             "size": format!("{}x{}", self.size.0, self.size.1),
@@ -184,6 +192,7 @@ struct Options {
     schedule: Option<String>,
     eta: f64,
     clip_skip: usize,
+    prompt_syntax: Syntax,
     strength: Option<f64>,
 }
 
@@ -217,6 +226,15 @@ impl Options {
                 None => return refuse("clip_skip", "a whole number from 0 to 24"),
             },
         };
+        let prompt_syntax = match value("prompt_syntax") {
+            Value::Null => Syntax::default(),
+            other => match other.as_str().and_then(Syntax::named) {
+                Some(syntax) => syntax,
+                None => {
+                    return refuse("prompt_syntax", &format!("one of {}", SYNTAXES.map(|(name, _)| name).join(", ")));
+                }
+            },
+        };
         let strength = match value("strength") {
             Value::Null => None,
             other => match other.as_f64().filter(|strength| (0.0..=1.0).contains(strength)) {
@@ -224,7 +242,7 @@ impl Options {
                 None => return refuse("strength", "a number from 0 to 1"),
             },
         };
-        Ok(Self { schedule, eta, clip_skip, strength })
+        Ok(Self { schedule, eta, clip_skip, prompt_syntax, strength })
     }
 }
 
