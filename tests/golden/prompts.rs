@@ -33,7 +33,7 @@ fn prompts_of_one_picture_are_made_equally_long() {
         for name in MODELS {
             let key = format!("{name}.{}.pair", syntax.name());
             let got = read(name, syntax, &pair);
-            assert!(got.dims[1] > 77 && got.dims[1] % 77 == 0, "{:?}", got.dims);
+            assert!(got.dims[1] > 77 && got.dims[1].is_multiple_of(77), "{:?}", got.dims);
             let error = golden.error(&key, &got);
             assert!(error <= BLOCK, "{key} is off by {error:e}");
         }
