@@ -28,6 +28,7 @@ pub(crate) fn recipe(model: &str, at: &Path) -> Recipe {
         negative_prompt: None,
         size: (number("width") as u32, number("height") as u32),
         seed: number("seed"),
+        rng: Default::default(),
         steps: number("steps") as usize,
         guidance: 1.0,
         choice: sampler::choose(&noise, None, None).unwrap(),

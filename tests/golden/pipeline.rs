@@ -118,6 +118,7 @@ pub(crate) fn recipe(name: &str, kind: &str, model: &LatentDiffusion) -> Recipe 
         negative_prompt,
         size: (number("width") as u32, number("height") as u32),
         seed: number("seed"),
+        rng: Default::default(),
         steps,
         guidance,
         choice: sampler::choose(model.noise(), sampler, None).unwrap(),

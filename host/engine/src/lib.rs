@@ -29,6 +29,7 @@ mod config;
 mod device;
 mod error;
 mod flux2;
+mod lora;
 mod models;
 mod nn;
 mod plan;
@@ -43,6 +44,7 @@ mod tiles;
 mod tokenizer;
 mod unet;
 mod vae;
+mod variant;
 mod weights;
 mod z_image;
 

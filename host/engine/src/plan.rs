@@ -10,9 +10,12 @@ use serde_json::{Value, json};
 use crate::error;
 use crate::family::{Guiding, Recipe};
 use crate::given::Given;
+use crate::lora::{self, Lora};
 use crate::models::Entry;
 use crate::pixels::Pixels;
+use crate::rng::Rng;
 use crate::sampler::{self, Choice};
+use crate::variant::Variant;
 use crate::weighting::{SYNTAXES, Syntax};
 
 /// How a request will be done.
@@ -25,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) format: ImageFormat,
     pub(crate) quality: Option<u8>,
     pub(crate) notes: Vec<Note>,
+    /// The model that makes it, as it is wanted.
+    pub(crate) variant: Variant,
     model: String,
     family: &'static str,
     paints_over: bool,
@@ -34,7 +39,12 @@ pub(crate) struct Plan {
 ///
 /// # Errors
 /// `InvalidRequest` for a sampler, schedule or option that is not possible, in the caller's words.
-pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u64) -> Result<Plan, Error> {
+pub(crate) fn plan(
+    entry: &Entry,
+    request: &GenerationRequest,
+    variant: Variant,
+    fallback_seed: u64,
+) -> Result<Plan, Error> {
     let names = request.names();
     let mut notes = Vec::new();
     let options = Options::read(request)?;
@@ -100,10 +110,11 @@ pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u6
     }
     let seed = request.seed.unwrap_or(fallback_seed);
     let recipe = Recipe {
-        prompt: request.prompt.clone(),
+        prompt: lora::from_prompt(&request.prompt).map_err(|error| named(error, request))?.0,
         negative_prompt: request.negative_prompt.clone(),
         size: made,
         seed,
+        rng: options.rng,
         steps: steps as usize,
         guidance,
         choice,
@@ -116,7 +127,7 @@ pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u6
         (0..u64::from(request.count)).map(|i| Recipe { seed: seed.wrapping_add(i), ..recipe.clone() }).collect();
     let model = entry.info.id.clone();
     let (family, paints_over) = (entry.family.name, entry.facts.paints_over());
-    Ok(Plan { recipes, size, format, quality: request.compression, notes, model, family, paints_over })
+    Ok(Plan { recipes, size, format, quality: request.compression, notes, variant, model, family, paints_over })
 }
 
 impl Plan {
@@ -132,6 +143,9 @@ impl Plan {
 
     fn parameters(&self, recipe: &Recipe) -> String {
         let mut text = recipe.prompt.trim().to_owned();
+        for Lora { file, weight } in &self.variant.loras {
+            text.push_str(&format!(" <lora:{}:{weight}>", file.name));
+        }
         if let Some(negative) = recipe.negative_prompt.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
             text.push_str("\nNegative prompt: ");
             text.push_str(negative);
@@ -147,6 +161,9 @@ impl Plan {
         if *clip_skip > 0 {
             // That form counts the last layer as 1.
             text.push_str(&format!(", Clip skip: {}", clip_skip + 1));
+        }
+        if recipe.rng != Rng::default() {
+            text.push_str(", RNG: GPU");
         }
         if let Some(given) = recipe.given.as_ref().filter(|_| self.paints_over) {
             text.push_str(&format!(", Denoising strength: {}", given.strength));
@@ -164,7 +181,7 @@ impl Plan {
             "prompt": recipe.prompt,
             "negative_prompt": recipe.negative_prompt,
             "seed": recipe.seed,
-            "noise": "torch-cpu",
+            "noise": recipe.rng.name(),
             "steps": recipe.steps,
             "guidance": recipe.guidance,
             "sampler": kind.name,
@@ -173,6 +190,8 @@ impl Plan {
             "eta": recipe.eta,
             "clip_skip": recipe.clip_skip,
             "prompt_syntax": recipe.prompt_syntax.name(),
+            "loras": self.variant.loras.iter().map(|lora| json!({ "name": lora.file.name, "weight": lora.weight })).collect::<Vec<_>>(),
+            "vae": self.variant.vae.as_ref().map(|entry| entry.info.id.as_str()),
             "strength": recipe.given.as_ref().filter(|_| self.paints_over).map(|given| given.strength),
             "made": format!("{}x{}", recipe.size.0, recipe.size.1),
             "size": format!("{}x{}", self.size.0, self.size.1),
@@ -194,6 +213,7 @@ struct Options {
     clip_skip: usize,
     prompt_syntax: Syntax,
     strength: Option<f64>,
+    rng: Rng,
 }
 
 impl Options {
@@ -242,7 +262,15 @@ impl Options {
                 None => return refuse("strength", "a number from 0 to 1"),
             },
         };
-        Ok(Self { schedule, eta, clip_skip, prompt_syntax, strength })
+        let names = Rng::ALL.map(Rng::name);
+        let rng = match value("rng") {
+            Value::Null => Rng::default(),
+            other => match Rng::ALL.into_iter().find(|rng| other.as_str() == Some(rng.name())) {
+                Some(rng) => rng,
+                None => return refuse("rng", &format!("one of {}", names.join(", "))),
+            },
+        };
+        Ok(Self { schedule, eta, clip_skip, prompt_syntax, strength, rng })
     }
 }
 

@@ -11,8 +11,8 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-# `models`, `mutations`, `sdxl`, `edits` and `single` read what `tiny` and `sdxl` wrote.
-SCRIPTS = ["schedules", "samplers", "randn", "tokens", "tiny", "models", "mutations", "sdxl", "edits", "prompts", "single", "formats", "layouts", "flux2", "z_image", "safety", "tiles"]
+# `models`, `mutations`, `sdxl`, `edits`, `lora`, `prompts` and `single` read what `tiny` and `sdxl` wrote.
+SCRIPTS = ["schedules", "samplers", "randn", "tokens", "tiny", "models", "mutations", "sdxl", "edits", "lora", "prompts", "single", "formats", "layouts", "parameters", "flux2", "z_image", "safety", "tiles"]
 MOST_BYTES = 20_000_000
 
 

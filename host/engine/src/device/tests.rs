@@ -17,6 +17,7 @@ use crate::models::{Entry, Extras};
 use crate::pixels::Pixels;
 use crate::plan::plan;
 use crate::schedule::NoiseConfig;
+use crate::variant::Variant;
 
 #[tokio::test]
 async fn a_model_is_loaded_once_however_many_wait_for_it() {
@@ -164,7 +165,7 @@ fn send(
         fallback_seed: 0,
         trace_parent: None,
     };
-    let plan = plan(entry, &request, 0).unwrap();
+    let plan = plan(entry, &request, Variant::default(), 0).unwrap();
     let (answer, result) = oneshot::channel();
     thread.send(Work { entry: Arc::clone(entry), plan, request, context, permit: None, answer }).unwrap();
     result

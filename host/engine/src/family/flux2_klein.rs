@@ -20,7 +20,7 @@ use crate::pixels::Pixels;
 use crate::prompt::{ChatTokenizer, Thinking};
 use crate::qwen3::Qwen3;
 use crate::reference::prepare;
-use crate::rng::TorchGenerator;
+use crate::rng::Generator;
 use crate::schedule::Schedule;
 use crate::tokenizer::Tokens;
 use crate::trace::{Recorder, Trace, Values};
@@ -121,7 +121,7 @@ fn describe(files: &Files) -> Result<Facts> {
         tasks: vec![Task::TextToImage, Task::ImageToImage],
         inputs: ModelInputs { images: MAX_PICTURES, references: MAX_PICTURES },
         guiding: if parts.is_distilled { Guiding::Nothing } else { Guiding::Above(1.0) },
-        options: &["schedule"],
+        options: &["loras", "rng", "schedule"],
     })
 }
 
@@ -304,7 +304,7 @@ impl Painting {
 }
 
 impl Velocity for Painting {
-    fn noise(&self, generator: &mut TorchGenerator) -> Vec<f32> {
+    fn noise(&self, generator: &mut Generator) -> Vec<f32> {
         // Drawn as a map, kept as a row of tokens.
         let (tokens, channels) = (self.grid.0 * self.grid.1, self.model.parts.transformer.channels);
         let map = generator.normals(channels * tokens);

@@ -19,6 +19,7 @@ use crate::config;
 use crate::error::{Error, Result};
 use crate::given::Given;
 use crate::pixels::Pixels;
+use crate::rng::Rng;
 use crate::sampler::Choice;
 use crate::schedule::NoiseConfig;
 use crate::weighting::Syntax;
@@ -139,6 +140,8 @@ pub struct Recipe {
     pub size: (u32, u32),
     /// Seed of the noise.
     pub seed: u64,
+    /// What draws the noise.
+    pub rng: Rng,
     /// Number of steps.
     pub steps: usize,
     /// Guidance scale.

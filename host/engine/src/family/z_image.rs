@@ -17,7 +17,7 @@ use crate::flow::{Flowing, Velocity};
 use crate::pixels::Pixels;
 use crate::prompt::{ChatTokenizer, Thinking};
 use crate::qwen3::Qwen3;
-use crate::rng::TorchGenerator;
+use crate::rng::Generator;
 use crate::schedule::Schedule;
 use crate::tokenizer::Tokens;
 use crate::trace::{Recorder, Trace, Values};
@@ -84,7 +84,7 @@ fn describe(files: &Files) -> Result<Facts> {
         tasks: vec![Task::TextToImage],
         inputs: ModelInputs { images: 0, references: 0 },
         guiding: Guiding::Above(0.0),
-        options: &["schedule"],
+        options: &["loras", "rng", "schedule"],
     })
 }
 
@@ -230,7 +230,7 @@ impl Painting {
 }
 
 impl Velocity for Painting {
-    fn noise(&self, generator: &mut TorchGenerator) -> Vec<f32> {
+    fn noise(&self, generator: &mut Generator) -> Vec<f32> {
         generator.normals(self.dims().iter().product())
     }
 

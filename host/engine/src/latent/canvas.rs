@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::family::Recipe;
 use crate::given::{Given, Mask};
 use crate::pixels::Pixels;
-use crate::rng::TorchGenerator;
+use crate::rng::Generator;
 use crate::sampler::Sampler;
 
 /// Where a run starts.
@@ -55,7 +55,7 @@ impl Canvas {
         model: &LatentDiffusion,
         recipe: &Recipe,
         sampler: &dyn Sampler,
-        noise: &mut TorchGenerator,
+        noise: &mut Generator,
     ) -> Result<Self> {
         let given = recipe.given.as_deref();
         let Some((given, image)) = given.and_then(|given| Some((given, given.images.first()?))) else {
@@ -79,7 +79,7 @@ impl Canvas {
         (first, strength): (usize, f64),
         picture: &Tensor,
         mask: &Mask,
-        (sampler, noise): (&dyn Sampler, &mut TorchGenerator),
+        (sampler, noise): (&dyn Sampler, &mut Generator),
     ) -> Result<Self> {
         let (_, height, width, _) = picture.dims4()?;
         let mask = mask.fitted(width as u32, height as u32);
@@ -146,7 +146,7 @@ impl LatentDiffusion {
     }
 
     /// Latents of a picture, drawn from what the encoder says of them, scaled for the network: `[channels, height, width]`.
-    fn sample(&self, picture: &Tensor, noise: &mut TorchGenerator) -> Result<Vec<f32>> {
+    fn sample(&self, picture: &Tensor, noise: &mut Generator) -> Result<Vec<f32>> {
         let posterior = self.encoder()?.forward(picture, crate::trace::Trace::none())?;
         let flat = |map: &Tensor| map.permute((0, 3, 1, 2))?.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>();
         let (mean, log_variance) = (flat(&posterior.mean)?, flat(&posterior.log_variance)?);

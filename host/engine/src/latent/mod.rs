@@ -122,7 +122,7 @@ pub(crate) fn describe(files: &Files, noise: NoiseConfig) -> Result<Facts> {
         tasks,
         inputs: ModelInputs { images: 1, references: 0 },
         guiding: Guiding::Above(1.0),
-        options: &["clip_skip", "eta", "prompt_syntax", "schedule", "strength"],
+        options: &["clip_skip", "eta", "loras", "prompt_syntax", "rng", "schedule", "strength", "vae"],
     })
 }
 
@@ -133,11 +133,16 @@ impl LatentDiffusion {
     /// What the files lack, by file and key or tensor.
     pub(crate) fn load(files: &Files, noise: NoiseConfig, prompts: Box<dyn Prompts>, device: &Device) -> Result<Self> {
         let vae = config::vae(files)?;
+        let encoder = OnceLock::new();
+        if let Files::Asked(..) = files {
+            // Who only looks at a model sees all of it.
+            drop(encoder.set(Encoder::load(&vae, &files.weights("vae", WEIGHTS, device)?)?));
+        }
         Ok(Self {
             prompts,
             unet: Unet::load(&config::unet(files)?, &files.weights("unet", WEIGHTS, device)?)?,
             decoder: Decoder::load(&vae, &files.weights("vae", WEIGHTS, device)?)?,
-            encoder: OnceLock::new(),
+            encoder,
             schedule: Schedule::new(noise)?,
             vae,
             files: files.clone(),
