@@ -34,6 +34,7 @@ pub(crate) fn recipe(model: &str, at: &Path) -> Recipe {
         choice: sampler::choose(&noise, None, None).unwrap(),
         eta: 0.0,
         clip_skip: 0,
+        prompt_syntax: easel_engine::weighting::Syntax::Plain,
         given: None,
     }
 }

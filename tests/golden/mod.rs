@@ -17,6 +17,7 @@ mod mutations;
 mod parameters;
 mod picture;
 mod pipeline;
+mod prompts;
 mod rng;
 mod safety;
 mod samplers;

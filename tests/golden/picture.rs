@@ -188,7 +188,12 @@ async fn what_is_not_possible_is_refused_in_the_callers_words() {
         (option("rng", "\"dice\""), "options.rng", "torch-cpu, philox"),
         (option("eta", "2"), "options.eta", "from 0 to 1"),
         (option("clip_skip", "3"), "options.clip_skip", "from 0 to 2"),
-        (option("tiling", "true"), "options.tiling", "clip_skip, eta, loras, rng, schedule, strength, vae"),
+        (option("prompt_syntax", "\"brackets\""), "options.prompt_syntax", "one of plain, compel, emphasis"),
+        (
+            option("tiling", "true"),
+            "options.tiling",
+            "clip_skip, eta, loras, prompt_syntax, rng, schedule, strength, vae",
+        ),
     ] {
         let error = make(&engine, draft).await.unwrap_err();
         assert_eq!((error.kind(), error.param()), (ErrorKind::InvalidRequest, Some(param)), "{error}");

@@ -124,6 +124,7 @@ pub(crate) fn recipe(name: &str, kind: &str, model: &LatentDiffusion) -> Recipe 
         choice: sampler::choose(model.noise(), sampler, None).unwrap(),
         eta: 0.0,
         clip_skip,
+        prompt_syntax: easel_engine::weighting::Syntax::Plain,
         given: None,
     }
 }

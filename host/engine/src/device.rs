@@ -363,12 +363,14 @@ impl Job {
         let read = self.work.plan.recipes.first().map(|recipe| recipe.prompt.as_str());
         let prompt = (names.prompt, read);
         let negative = (names.negative_prompt, self.work.request.negative_prompt.as_deref());
+        let syntax = self.work.plan.prompt_syntax();
         for (name, text) in [prompt, negative] {
-            let dropped = text.map_or(Ok(0), |text| model.dropped_tokens(text))?;
+            let dropped = text.map_or(Ok(0), |text| model.dropped_tokens(text, syntax))?;
             if dropped > 0 {
                 let message = format!(
                     "{name} has {dropped} tokens more than the {} that model {} reads; its end was left out",
-                    self.work.entry.facts.prompt_tokens, self.work.entry.info.id
+                    self.work.entry.facts.prompt_tokens * syntax.most_chunks(),
+                    self.work.entry.info.id
                 );
                 self.notes.push(Note::about(NoteKind::Adjusted, name, message));
             }

@@ -20,6 +20,7 @@ pub mod rng;
 pub mod sampler;
 pub mod schedule;
 pub mod trace;
+pub mod weighting;
 
 mod backend;
 mod checkpoint;

@@ -16,6 +16,7 @@ use crate::pixels::Pixels;
 use crate::rng::Rng;
 use crate::sampler::{self, Choice};
 use crate::variant::Variant;
+use crate::weighting::{SYNTAXES, Syntax};
 
 /// How a request will be done.
 #[derive(Clone, Debug)]
@@ -119,6 +120,7 @@ pub(crate) fn plan(
         choice,
         eta: options.eta,
         clip_skip: options.clip_skip,
+        prompt_syntax: options.prompt_syntax,
         given,
     };
     let recipes =
@@ -129,6 +131,11 @@ pub(crate) fn plan(
 }
 
 impl Plan {
+    /// How the prompts of all its recipes are written.
+    pub(crate) fn prompt_syntax(&self) -> Syntax {
+        self.recipes.first().map_or(Syntax::default(), |recipe| recipe.prompt_syntax)
+    }
+
     /// The text that goes into a picture: the form that image tools read, and our own.
     pub(crate) fn texts(&self, recipe: &Recipe) -> [(&'static str, Cow<'static, str>); 2] {
         [("parameters", self.parameters(recipe).into()), ("easel", self.json(recipe).to_string().into())]
@@ -182,6 +189,7 @@ impl Plan {
             "spacing": format!("{spacing:?}").to_lowercase(),
             "eta": recipe.eta,
             "clip_skip": recipe.clip_skip,
+            "prompt_syntax": recipe.prompt_syntax.name(),
             "loras": self.variant.loras.iter().map(|lora| json!({ "name": lora.file.name, "weight": lora.weight })).collect::<Vec<_>>(),
             "vae": self.variant.vae.as_ref().map(|entry| entry.info.id.as_str()),
             "strength": recipe.given.as_ref().filter(|_| self.paints_over).map(|given| given.strength),
@@ -203,6 +211,7 @@ struct Options {
     schedule: Option<String>,
     eta: f64,
     clip_skip: usize,
+    prompt_syntax: Syntax,
     strength: Option<f64>,
     rng: Rng,
 }
@@ -237,6 +246,15 @@ impl Options {
                 None => return refuse("clip_skip", "a whole number from 0 to 24"),
             },
         };
+        let prompt_syntax = match value("prompt_syntax") {
+            Value::Null => Syntax::default(),
+            other => match other.as_str().and_then(Syntax::named) {
+                Some(syntax) => syntax,
+                None => {
+                    return refuse("prompt_syntax", &format!("one of {}", SYNTAXES.map(|(name, _)| name).join(", ")));
+                }
+            },
+        };
         let strength = match value("strength") {
             Value::Null => None,
             other => match other.as_f64().filter(|strength| (0.0..=1.0).contains(strength)) {
@@ -252,7 +270,7 @@ impl Options {
                 None => return refuse("rng", &format!("one of {}", names.join(", "))),
             },
         };
-        Ok(Self { schedule, eta, clip_skip, strength, rng })
+        Ok(Self { schedule, eta, clip_skip, prompt_syntax, strength, rng })
     }
 }
 

@@ -100,7 +100,7 @@ impl Model for Paper {
         Ok(Box::new(Page { prompt: recipe.prompt.clone(), steps: recipe.steps }))
     }
 
-    fn dropped_tokens(&self, _: &str) -> crate::Result<usize> {
+    fn dropped_tokens(&self, _: &str, _: crate::weighting::Syntax) -> crate::Result<usize> {
         Ok(0)
     }
 }

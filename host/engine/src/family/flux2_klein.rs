@@ -26,6 +26,7 @@ use crate::tiles;
 use crate::tokenizer::Tokens;
 use crate::trace::{Recorder, Trace, Values};
 use crate::vae::{Decoder, Encoder};
+use crate::weighting::Syntax;
 
 /// The family's line in the table.
 pub const FAMILY: Family = Family {
@@ -279,7 +280,7 @@ impl Model for Klein {
         Ok(Box::new(self.paint(recipe, &pictures.collect::<Vec<_>>(), Trace::none())?))
     }
 
-    fn dropped_tokens(&self, prompt: &str) -> Result<usize> {
+    fn dropped_tokens(&self, prompt: &str, _: Syntax) -> Result<usize> {
         Ok(self.tokenizer.tokens(prompt)?.dropped)
     }
 }

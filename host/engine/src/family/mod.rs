@@ -23,6 +23,7 @@ use crate::pixels::Pixels;
 use crate::rng::Rng;
 use crate::sampler::Choice;
 use crate::schedule::NoiseConfig;
+use crate::weighting::Syntax;
 
 /// Every family there is.
 pub const FAMILIES: &[Family] = &[
@@ -101,11 +102,11 @@ pub trait Model: Send + Sync {
     /// Whatever of the recipe is not possible.
     fn begin(self: Arc<Self>, recipe: &Recipe) -> Result<Box<dyn Run>>;
 
-    /// How many tokens of a prompt are more than the model reads.
+    /// How many tokens of a prompt are more than the model reads. Models without the option `prompt_syntax` know the plain one.
     ///
     /// # Errors
     /// [`Error::Tokenizer`].
-    fn dropped_tokens(&self, prompt: &str) -> Result<usize>;
+    fn dropped_tokens(&self, prompt: &str, syntax: Syntax) -> Result<usize>;
 }
 
 /// One picture being made.
@@ -155,6 +156,8 @@ pub struct Recipe {
     pub eta: f64,
     /// Text layers left out at the end.
     pub clip_skip: usize,
+    /// How both prompts are written.
+    pub prompt_syntax: Syntax,
     /// The pictures that it starts from.
     pub given: Option<Arc<Given>>,
 }

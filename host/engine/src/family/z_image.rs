@@ -23,6 +23,7 @@ use crate::tiles;
 use crate::tokenizer::Tokens;
 use crate::trace::{Recorder, Trace, Values};
 use crate::vae::Decoder;
+use crate::weighting::Syntax;
 use crate::z_image::{Caption, Transformer};
 
 /// The family's line in the table.
@@ -198,7 +199,7 @@ impl Model for ZImage {
         Ok(Box::new(self.paint(recipe, Trace::none())?))
     }
 
-    fn dropped_tokens(&self, prompt: &str) -> Result<usize> {
+    fn dropped_tokens(&self, prompt: &str, _: Syntax) -> Result<usize> {
         Ok(self.tokenizer.tokens(prompt)?.dropped)
     }
 }

@@ -99,7 +99,7 @@ impl Denoising {
 /// Reads the prompts of a recipe: the negative one first, where the picture is guided. Layers are left out of the prompt
 /// alone, as diffusers has it.
 fn read(model: &LatentDiffusion, recipe: &Recipe) -> Result<Read> {
-    let prompt = Text { words: &recipe.prompt, skip: recipe.clip_skip };
+    let prompt = Text { words: &recipe.prompt, skip: recipe.clip_skip, syntax: recipe.prompt_syntax };
     if recipe.guidance <= 1.0 {
         return model.prompts.read(&[prompt], Trace::none());
     }
@@ -110,7 +110,8 @@ fn read(model: &LatentDiffusion, recipe: &Recipe) -> Result<Read> {
             Ok(Read { text: before(&read.text)?, pooled: read.pooled.as_ref().map(before).transpose()? })
         }
         (negative, _) => {
-            let negative = Text { words: negative.as_deref().unwrap_or_default(), skip: 0 };
+            let words = negative.as_deref().unwrap_or_default();
+            let negative = Text { words, skip: 0, syntax: recipe.prompt_syntax };
             model.prompts.read(&[negative, prompt], Trace::none())
         }
     }
