@@ -60,7 +60,8 @@ impl WasiHttpHooks for Hooks {
     }
 }
 
-fn outgoing(
+/// What is to leave of a request, if its body can be sent.
+pub(super) fn outgoing(
     door: &Door,
     visits: &Visits,
     request: http::Request<WasiBody>,

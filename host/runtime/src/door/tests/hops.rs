@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use wasmtime_wasi_http::{Error, RequestOptions};
+
 use super::upstream::{Came, Upstream};
 use super::{OPEN, Script, body, door, get, limited_door, send};
 use crate::HostLimits;
-use crate::door::{DoorError, Outgoing};
+use crate::door::{DoorError, Outgoing, Visits, wasi};
 
 /// A connection until it answers: what it says, and where it is.
 async fn saying(status: &str, body: &str) -> (Upstream, String) {
@@ -117,4 +121,19 @@ async fn connections_that_do_not_lie_idle_end_where_the_others_may() {
     }
     let connections: Vec<_> = inside.came().iter().map(|came| came.connection).collect();
     assert_eq!(connections, [0, 0, 1, 2, 1, 3], "one is kept for the first, none for the second");
+}
+
+#[tokio::test]
+async fn body_that_is_declared_too_long_is_refused_before_anything_leaves() {
+    let origin = "http://comfy.lan";
+    let limits = HostLimits { request_bytes: 1000, ..HostLimits::default() };
+    let door = limited_door(&Script::default().network(), &[origin], (OPEN, &[]), limits);
+    let visits = Visits::new("test", None, Arc::default());
+    let declaring = |length: u64| {
+        let body = Full::new(Bytes::from_static(b"hello")).map_err(|never| match never {}).boxed_unsync();
+        let request = http::Request::post(origin).header("content-length", length).header("host", "elsewhere");
+        wasi::outgoing(&door, &visits, request.body(body).unwrap(), RequestOptions::default())
+    };
+    assert!(declaring(1000).is_ok_and(|outgoing| outgoing.headers.is_empty()));
+    assert!(matches!(declaring(1001), Err(Error::HttpRequestBodySize(Some(1001)))));
 }
