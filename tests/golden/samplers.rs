@@ -244,6 +244,15 @@ fn what_a_models_solver_cannot_do_here_is_refused_by_key() {
 }
 
 #[test]
+fn a_solver_that_cannot_begin_without_signal_says_so() {
+    let json = r#"{"_class_name": "EulerDiscreteScheduler", "rescale_betas_zero_snr": true}"#;
+    let model = NoiseConfig::from_json(json).unwrap();
+    let schedule = easel_engine::schedule::Schedule::new(model.clone()).unwrap();
+    let choice = sampler::choose(&model, Some("pndm"), Some("trailing")).unwrap();
+    assert!(choice.begin(&schedule, 5, 0.0).err().unwrap().to_string().contains("pndm divides"));
+}
+
+#[test]
 fn more_steps_than_a_sampler_has_levels_are_refused_with_the_bound() {
     let model = config("EulerDiscreteScheduler");
     let schedule = easel_engine::schedule::Schedule::new(model.clone()).unwrap();

@@ -5,7 +5,7 @@
 //! on the number of steps. The network is asked twice for each level but the last.
 
 use super::brownian::BrownianPath;
-use super::{EVERY_SPACING_FROM_LINSPACE, Mix, Path, Sampler, SamplerKind, Solves, Walk, left_out, levels};
+use super::{EVERY_SPACING_FROM_LINSPACE, Mix, Path, Sampler, SamplerKind, Solves, Walk, left_out, levels_to_clean};
 use crate::error::Result;
 use crate::schedule::Schedule;
 
@@ -31,7 +31,7 @@ struct DpmSde {
 }
 
 fn begin(schedule: &Schedule, walk: &Walk) -> Result<Box<dyn Sampler>> {
-    let (once, start) = levels(schedule, walk)?;
+    let (once, start) = levels_to_clean(schedule, walk)?;
     let mut path = Path::of_sigmas(schedule, &once, start);
     let times = std::mem::take(&mut path.timesteps);
     path.mixes = Vec::new();

@@ -3,7 +3,7 @@
 //! Defined by diffusers' `EulerAncestralDiscreteScheduler`; the noise goes on from the generator that drew the first latents,
 //! and is drawn at the last step too, where it counts for nothing, so that the stream stays in step with diffusers.
 
-use super::{EVERY_SPACING_FROM_LINSPACE, Path, Sampler, SamplerKind, Solves, Walk, levels};
+use super::{EVERY_SPACING_FROM_LINSPACE, Path, Sampler, SamplerKind, Solves, Walk, levels_to_clean};
 use crate::error::Result;
 use crate::schedule::Schedule;
 
@@ -25,7 +25,7 @@ struct EulerAncestral {
 }
 
 fn begin(schedule: &Schedule, walk: &Walk) -> Result<Box<dyn Sampler>> {
-    let (levels, start) = levels(schedule, walk)?;
+    let (levels, start) = levels_to_clean(schedule, walk)?;
     let path = Path::of_sigmas(schedule, &levels, start);
     Ok(Box::new(EulerAncestral { path, sigmas: levels.sigmas }))
 }

@@ -2,7 +2,7 @@
 //!
 //! Defined by diffusers' `HeunDiscreteScheduler`. The network is asked twice for each level but the last.
 
-use super::{EVERY_SPACING_FROM_LINSPACE, Path, Sampler, SamplerKind, Solves, Walk, left_out, levels};
+use super::{EVERY_SPACING_FROM_LINSPACE, Path, Sampler, SamplerKind, Solves, Walk, left_out, levels_to_clean};
 use crate::error::Result;
 use crate::schedule::{Levels, Schedule};
 
@@ -27,7 +27,7 @@ struct Heun {
 }
 
 fn begin(schedule: &Schedule, walk: &Walk) -> Result<Box<dyn Sampler>> {
-    let (once, start) = levels(schedule, walk)?;
+    let (once, start) = levels_to_clean(schedule, walk)?;
     let twice = |values: &[f64]| values.iter().flat_map(|x| [*x, *x]).skip(1).collect::<Vec<_>>();
     let sigmas = once.sigmas.clone();
     let levels = Levels { timesteps: twice(&once.timesteps), sigmas: twice(&once.sigmas) };

@@ -3,7 +3,7 @@
 //! Defined by diffusers' `KDPM2DiscreteScheduler` and `KDPM2AncestralDiscreteScheduler`; the latter goes further down than needed
 //! and adds fresh noise. The network is asked twice for each level but the last.
 
-use super::{EVERY_SPACING_FROM_LINSPACE, Mix, Path, Sampler, SamplerKind, Solves, Walk, left_out, levels};
+use super::{EVERY_SPACING_FROM_LINSPACE, Mix, Path, Sampler, SamplerKind, Solves, Walk, left_out, levels_to_clean};
 use crate::error::Result;
 use crate::schedule::{Curve, Schedule};
 
@@ -44,7 +44,7 @@ fn ancestral(sigma: f64, next: f64) -> (f64, f64) {
 }
 
 fn begin(schedule: &Schedule, walk: &Walk, is_ancestral: bool) -> Result<Box<dyn Sampler>> {
-    let (once, start) = levels(schedule, walk)?;
+    let (once, start) = levels_to_clean(schedule, walk)?;
     let mut path = Path::of_sigmas(schedule, &once, start);
     let times: Vec<f64> = match walk.curve {
         Curve::Karras => once.timesteps.iter().map(|step| step.round_ties_even()).collect(),

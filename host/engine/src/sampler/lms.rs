@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::{EVERY_SPACING_FROM_LINSPACE, Path, Sampler, SamplerKind, Solves, Walk, levels};
+use super::{EVERY_SPACING_FROM_LINSPACE, Path, Sampler, SamplerKind, Solves, Walk, levels_to_clean};
 use crate::error::Result;
 use crate::schedule::Schedule;
 
@@ -30,7 +30,7 @@ struct Lms {
 }
 
 fn begin(schedule: &Schedule, walk: &Walk) -> Result<Box<dyn Sampler>> {
-    let (levels, start) = levels(schedule, walk)?;
+    let (levels, start) = levels_to_clean(schedule, walk)?;
     let path = Path::of_sigmas(schedule, &levels, start);
     Ok(Box::new(Lms { path, sigmas: levels.sigmas, slopes: VecDeque::with_capacity(ORDER) }))
 }

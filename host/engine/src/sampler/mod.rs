@@ -224,6 +224,15 @@ fn levels(schedule: &Schedule, walk: &Walk) -> Result<(Levels, f64)> {
     Ok((levels, start))
 }
 
+/// [`levels`] of solvers that end without noise, whatever the model says of another's end.
+fn levels_to_clean(schedule: &Schedule, walk: &Walk) -> Result<(Levels, f64)> {
+    let (mut levels, start) = levels(schedule, walk)?;
+    if let Some(end) = levels.sigmas.last_mut() {
+        *end = 0.0;
+    }
+    Ok((levels, start))
+}
+
 /// The timesteps of a run among those that a model was distilled on, the noisiest first.
 fn distilled_timesteps(schedule: &Schedule, steps: usize) -> Result<Vec<f64>> {
     let config = schedule.config();

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::{Mix, Path, Sampler, SamplerKind, Solves, Walk, left_out};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::schedule::{Prediction, Schedule, Spacing};
 
 pub(super) const KIND: SamplerKind = SamplerKind {
@@ -38,6 +38,10 @@ fn begin(schedule: &Schedule, walk: &Walk) -> Result<Box<dyn Sampler>> {
     let config = schedule.config();
     let mut timesteps: Vec<f64> =
         schedule.timesteps(walk.steps, walk.spacing)?.into_iter().map(f64::round_ties_even).collect();
+    if timesteps.iter().any(|step| schedule.alpha(*step as i64) == 0.0) {
+        let reason = "the sampler pndm divides by the share of signal, and this model's noise begins with none";
+        return Err(Error::Noise(reason.to_owned()));
+    }
     if let Some(second) = timesteps.get(1).copied() {
         timesteps.insert(1, second);
     }
