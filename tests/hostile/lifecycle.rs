@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use easel_core::{Draft, ErrorKind, Readiness};
-use easel_runtime::{PluginSettings, PluginState, Runtime};
+use easel_runtime::{HostLimits, PluginSettings, PluginState, Runtime};
 use tempfile::TempDir;
 
 use super::{Host, MANIFEST, configured, generate, install, is_ready, limits, status_of};
@@ -146,6 +146,19 @@ async fn two_hundred_swaps_under_load_fail_no_call() {
     };
     let (calls, ()) = tokio::join!(load, swaps);
     assert!(calls > 10, "{calls}");
+}
+
+#[tokio::test]
+async fn only_so_many_plugins_are_loaded() {
+    let folder = TempDir::new().unwrap();
+    for id in ["one", "other"] {
+        let manifest = MANIFEST.replace("\"hostile\"", &format!("{id:?}"));
+        install(folder.path(), id, env!("COMPONENT_HOSTILE_GUEST"), &manifest);
+    }
+    let host = Host::start(folder, [].into(), HostLimits { plugins: 1, ..limits() }).await;
+    let status = host.runtime.status();
+    assert_eq!((host.runtime.backends().len(), status[0].state), (1, PluginState::Ready));
+    assert_eq!(status[1].reason.as_deref(), Some("there are more than 1 plugins"));
 }
 
 #[tokio::test]

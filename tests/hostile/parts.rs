@@ -152,7 +152,6 @@ async fn config_is_checked_when_it_is_loaded() {
         ("refuse", "it does not take its config: config: check must not be refuse"),
         ("trap", "plugin twist trapped: unreachable"),
         ("loop", "plugin twist ran past its CPU budget of 200 ms"),
-        ("store", "there is no store here while a plugin is loaded"),
         ("fetch", "there is no network while a plugin is"),
     ];
     for (told, expected) in rows {

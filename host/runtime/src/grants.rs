@@ -418,8 +418,11 @@ mod tests {
         let older = Manifest { credentials: Vec::new(), ..manifest("") };
         let config = |value: i32| serde_json::Map::from_iter([("key".to_owned(), value.into())]);
         let before = PluginSettings { config: config(1), ..settings(&["https://a.com"], &[], &[]) };
-        let mut now = PluginSettings { config: config(2), ..settings(&[], &[], &[]) };
+        let grant = NetworkGrant { origin: "https://a.com".to_owned(), ..NetworkGrant::default() };
+        let with_key = NetworkGrant { credentials: vec!["key".to_owned()], ..grant.clone() };
+        let mut now = PluginSettings { config: config(2), ..settings(&[], &[with_key], &[]) };
         now.credentials.insert("key".to_owned(), crate::Secret::new("x"));
-        assert_eq!(now.for_older(&older, &before), PluginSettings { config: config(1), ..settings(&[], &[], &[]) });
+        let expected = PluginSettings { config: config(1), ..settings(&[], &[grant], &[]) };
+        assert_eq!(now.for_older(&older, &before), expected);
     }
 }

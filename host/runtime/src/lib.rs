@@ -24,6 +24,7 @@ mod registry;
 mod status;
 mod wanted;
 
+mod ahead;
 mod files;
 mod folder;
 mod loader;

@@ -370,6 +370,20 @@ mod tests {
     }
 
     #[test]
+    fn only_so_many_models_are_taken() {
+        let models = |count: usize| {
+            let named = |number: usize| {
+                let mut model = model();
+                model["id"] = format!("m{number}").into();
+                model
+            };
+            parse(&json!({ "models": (0..count).map(named).collect::<Vec<_>>() }).to_string())
+        };
+        assert_eq!(models(MAX_MODELS).unwrap().offered.len(), MAX_MODELS);
+        assert_eq!(models(MAX_MODELS + 1).unwrap_err(), "at most 256 models, not 257");
+    }
+
+    #[test]
     fn wrong_models_are_refused() {
         let gone = |retired: Value| json!({ "models": [model()], "retired": [retired] }).to_string();
         let mut unknown = model();

@@ -94,3 +94,34 @@ pub fn covers_origin(wider: &str, narrower: &str) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn wants_are_read_of_as_many_plugins_as_are_loaded_and_of_none_that_is_refused() {
+        let root = std::env::temp_dir().join(format!("easel-wanted-{}", std::process::id()));
+        drop(fs::remove_dir_all(&root));
+        let (plugins, outside) = (root.join("plugins"), root.join("outside"));
+        let head = "[plugin]\nversion = \"0.1.0\"\nkind = \"adapter\"";
+        for folder in [&outside, &plugins.join("b"), &plugins.join("c")] {
+            fs::create_dir_all(folder).unwrap();
+            fs::write(folder.join("built.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
+            let id = folder.file_name().unwrap().to_str().unwrap();
+            let manifest = format!("{head}\nid = {id:?}\ncontract = {:?}\n", crate::contract::CONTRACT);
+            fs::write(folder.join("plugin.toml"), manifest).unwrap();
+        }
+        std::os::unix::fs::symlink(&outside, plugins.join("a")).unwrap();
+        let ids = |most| {
+            let limits = HostLimits { plugins: most, ..HostLimits::default() };
+            let wants = plugin_wants(&plugins, &limits).unwrap();
+            wants.iter().map(|wants| wants.id().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!((ids(2), ids(3)), (vec!["b".to_owned()], vec!["b".to_owned(), "c".to_owned()]));
+        fs::remove_dir_all(root).unwrap();
+    }
+}

@@ -188,6 +188,46 @@ fn put_query(url: &mut Url, name: &str, secret: &Secret) {
 mod tests {
     use super::*;
 
+    const HEAD: &str = "[plugin]\nid = \"p\"\nversion = \"0.1.0\"\nkind = \"adapter\"\n";
+    const TAIL: &str = "[network]\norigins = [\"https://a.com\", \"operator\"]\n[[credential]]\nname = \"key\"\n\
+                        header = \"x-key\"\norigins = [\"operator\"]\n";
+
+    /// With this in the vault, and what settings name.
+    fn credentials(value: &str, named: &[&str]) -> Result<Credentials, Refusal> {
+        let manifest = Manifest::parse(&format!("{HEAD}contract = {:?}\n{TAIL}", crate::contract::CONTRACT)).unwrap();
+        let vault = Arc::new(Vault::default());
+        vault.set(&[("key".to_owned(), Secret::new(value))].into());
+        let credentials = named.iter().map(|name| ((*name).to_owned(), Secret::new(""))).collect();
+        let settings = PluginSettings { credentials, ..PluginSettings::default() };
+        Credentials::new(&manifest, &settings, vault, Accounts::KeyFiles)
+    }
+
+    #[test]
+    fn only_what_settings_name_and_what_can_be_sent_is_lent() {
+        assert_eq!(credentials("sesame", &["key"]).unwrap().names().collect::<Vec<_>>(), ["key"]);
+        assert_eq!(credentials("sesame", &[]).unwrap().names().count(), 0);
+        let refusal = credentials("two\nlines", &["key"]).unwrap_err().to_string();
+        assert!(refusal.ends_with("credential \"key\" has characters that no header can hold"), "{refusal}");
+        let refusal = credentials("sesame", &["kex"]).unwrap_err().to_string();
+        assert!(refusal.contains("names an unknown credential \"kex\"; did you mean \"key\"?"), "{refusal}");
+    }
+
+    #[test]
+    fn what_is_tied_to_the_operators_origins_does_not_go_to_those_of_the_manifest() {
+        let credentials = credentials("sesame", &["key"]).unwrap();
+        let lend = |url: &str| credentials.lend("key", &Url::parse(url).unwrap());
+        assert!(lend("http://comfy.lan:8188/").is_ok());
+        assert!(matches!(lend("https://a.com/"), Err(DoorError::Elsewhere { .. })));
+    }
+
+    #[test]
+    fn header_of_a_credential_is_marked_as_one_that_nobody_prints() {
+        let credentials = credentials("sesame", &["key"]).unwrap();
+        let (injection, value) = credentials.lend("key", &Url::parse("http://comfy.lan/").unwrap()).unwrap();
+        let Placed::Header(_, value) = place("key", injection, &value).unwrap() else { panic!("it is a header") };
+        assert!(value.is_sensitive());
+    }
+
     #[test]
     fn parameter_replaces_what_the_plugin_wrote_in_its_name() {
         let rows = [

@@ -231,6 +231,8 @@ mod tests {
             "https://x.a.com/",
             "https://a.com@b.com/",
             "https://u:p@a.com/",
+            "https://u@a.com/",
+            "https://:p@a.com/",
             "https://a.com.evil.com/",
             "https://аpple.com/",
             "ftp://a.com/",
@@ -242,6 +244,8 @@ mod tests {
         let line = "to allow it, write in easel.toml under [plugin.p]: \
                     origins = [\"https://a.com\", \"https://c.com\", \"https://b.com\"]";
         assert_eq!(denial, Denial { message: "plugin p may not reach https://b.com".into(), fix: Some(line.into()) });
+        let denial = check("https://c.com/x").unwrap_err();
+        assert_eq!(denial, Denial { message: "plugin p may not reach https://c.com".into(), fix: None }, "not wanted");
         assert!(grant.check(&Method::DELETE, &Url::parse("https://a.com/").unwrap()).is_err());
         assert_eq!(grant.ungranted(), ["https://b.com"]);
     }
@@ -255,6 +259,20 @@ mod tests {
         assert_eq!(check("http://10.0.0.5/"), Ok(Reach::Inside));
         assert_eq!(check("http://comfy.lan:8188/"), Ok(Reach::Inside));
         assert!(check("http://comfy.lan/").is_err());
+        let reach = |text: &str| grant.reach(&Url::parse(text).unwrap());
+        assert_eq!(reach("http://comfy.lan:8188/token"), Some(Reach::Inside));
+        assert_eq!(reach("http://10.0.0.6/token"), None, "neither wanted nor granted");
+        let nobody = Origin::of(&Url::parse("http://10.0.0.6/").unwrap()).unwrap();
+        assert_eq!(grant.reach_of(&nobody), Reach::Public, "what nobody granted is never inside");
+    }
+
+    #[test]
+    fn reach_of_an_endpoint_is_told_only_where_it_is_wanted_and_granted() {
+        let wanted = grant("[\"https://a.com\"]", &[]);
+        let granted = grant("[\"https://b.com\"]", &["https://a.com"]);
+        let both = grant("[\"https://a.com\"]", &["https://a.com"]);
+        let told = [wanted, granted, both].map(|grant| grant.reach(&url("https://a.com/token")));
+        assert_eq!(told, [None, None, Some(Reach::Public)]);
     }
 
     /// A grant of `[[network]]` wants and grants of the same form.
@@ -304,8 +322,10 @@ mod tests {
     fn credential_goes_only_where_want_and_grant_name_it() {
         let wants =
             ["origin = \"https://api.a.com\"\ncredential = [\"key\", \"other\"]", "origin = \"https://cdn.a.com\""];
-        let given =
-            [given("https://api.a.com", None, None, &["key"]), given("https://cdn.a.com", None, None, &["key"])];
+        let given = [
+            given("https://api.a.com", None, None, &["key"]),
+            given("https://cdn.a.com", None, None, &["key", "other"]),
+        ];
         let grant = listed(&wants, &given);
         let may = |name: &str, text: &str| grant.may_carry(name, &Method::GET, &url(text));
         assert!(may("key", "https://api.a.com/x"));
@@ -344,6 +364,8 @@ mod tests {
         assert_eq!(check("https://nas.a.com/"), Ok(Reach::Public), "the manifest wants it, so it is a public name");
         assert_eq!(check("http://comfy.lan:8188/"), Ok(Reach::Inside));
         assert!(check("https://x.b.com/").is_err(), "what the operator names for an open want is exact");
+        let is_met = |number: usize| is_met(&grant.wants[1], &grant.given[number]);
+        assert!(!is_met(1) && is_met(3), "so a pattern meets no open want");
     }
 
     #[test]

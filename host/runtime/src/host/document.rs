@@ -184,6 +184,15 @@ mod tests {
     }
 
     #[test]
+    fn only_so_much_of_a_document_enters_a_plugin() {
+        let quota = BlobQuota::new(16 << 20);
+        let document = document(&format!("[\"{}\",1]", "x".repeat(MAX_GET)), &quota);
+        assert_eq!(document.get("/0", 100).unwrap().unwrap().len(), 102);
+        let error = document.get("/0", u32::MAX).unwrap_err().to_string();
+        assert_eq!(error, "asked a document for more than 4194304 bytes at \"/0\"");
+    }
+
+    #[test]
     fn decoded_bytes_count_against_the_quota() {
         let quota = BlobQuota::new(20);
         let mut document = document(r#"["YWJjZGVmZ2hp"]"#, &quota);

@@ -2,6 +2,8 @@
 //! here is what needs TLS, or names that change their addresses.
 
 mod connections;
+mod frames;
+mod hops;
 mod tls;
 mod tokens;
 mod upstream;
