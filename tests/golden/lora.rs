@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use easel_core::{Draft, Error, ErrorKind, OnUnknown, OptionValue, Output};
-use easel_engine::family::{Recipe, Run, stable_diffusion};
+use easel_engine::family::{Recipe, Run};
 use easel_engine::latent::Denoising;
 use easel_engine::{Engine, EngineOptions, Files};
 use serde_json::{Value, json};
@@ -69,17 +69,17 @@ fn what_cannot_be_added_is_refused_by_its_key() {
         assert!(error.contains("lora odd") && error.contains(says), "{error}");
     }
     let path = at.path().join("wide.safetensors");
-    write(&path, &json!({"lora_unet_conv_out.lora_down.weight": [2, 3], "lora_unet_conv_out.lora_up.weight": [4, 2]}));
-    let error = stable_diffusion::open(&files.with_loras(&[(&path, 1.0)]).unwrap()).err().unwrap().to_string();
-    assert!(error.contains("lora_unet_conv_out.lora_down.weight cannot be added to conv_out.weight"), "{error}");
-    assert!(error.contains("[4, 24, 3, 3]") && error.contains("4 rows of 3"), "{error}");
-    // Two thin matrices whose product would take a hundred gigabytes.
-    write(
-        &path,
-        &json!({"lora_unet_conv_out.lora_down.weight": [1, 200_000], "lora_unet_conv_out.lora_up.weight": [200_000, 1]}),
-    );
-    let error = stable_diffusion::open(&files.with_loras(&[(&path, 1.0)]).unwrap()).err().unwrap().to_string();
-    assert!(error.contains("200000 rows of 200000"), "{error}");
+    for (up, down, says) in [
+        ([4, 2], [2, 3], "4 rows of 3, and unet.conv_out.weight has the shape [4, 24, 3, 3]"),
+        // Two thin matrices whose product would take a hundred gigabytes.
+        ([200_000, 1], [1, 200_000], "200000 rows of 200000"),
+        ([4, 5], [2, 216], "4 rows of 216"),
+    ] {
+        let (narrow, wide) = ("lora_unet_conv_out.lora_down.weight", "lora_unet_conv_out.lora_up.weight");
+        write(&path, &json!({narrow: down, wide: up}));
+        let error = files.with_loras(&[(&path, 1.0)]).unwrap_err().to_string();
+        assert!(error.contains("lora wide") && error.contains(says), "{error}");
+    }
     let other = files.with_loras(&[(&file("xl-kohya"), 1.0)]).unwrap_err().to_string();
     assert!(other.contains("belongs to no part of it"), "{other}");
 }

@@ -83,6 +83,9 @@ impl Patches {
                     return Err(refuse(format!("{} has no rows", module.down)));
                 }
                 for target in targets {
+                    target
+                        .check(&shapes[&module.up], &shapes[&module.down], parameters)
+                        .map_err(|reason| refuse(format!("{} {reason}", module.down)))?;
                     let patch = Patch {
                         file: file.clone(),
                         down: module.down.clone(),
@@ -107,11 +110,7 @@ impl Patches {
         let mut sum = tensor;
         for patch in patches {
             let (down, up) = (patch.file.get_any(&patch.down)?, patch.file.get_any(&patch.up)?);
-            let added = patch.product(&down, &up, &sum).map_err(|error| Error::Weights {
-                tensor: patch.down.clone(),
-                reason: format!("cannot be added to {name}, which has the shape {:?}: {error}", sum.dims()),
-            })?;
-            let added = added.reshape(sum.dims())?.to_device(sum.device())?;
+            let added = patch.product(&down, &up)?.reshape(sum.dims())?.to_device(sum.device())?;
             sum = (sum + added)?;
         }
         Ok(sum)
@@ -119,29 +118,44 @@ impl Patches {
 }
 
 impl Patch {
-    /// What is added to a parameter, scaled.
-    fn product(&self, down: &Tensor, up: &Tensor, parameter: &Tensor) -> TensorResult<Tensor> {
+    /// What is added, scaled: as many rows as the parameter has.
+    fn product(&self, down: &Tensor, up: &Tensor) -> TensorResult<Tensor> {
         let rank = down.dim(0)?;
         // Convolutions: the one that narrows has the window, the other is one pixel wide.
         let (down, up) = (down.reshape((rank, ()))?, up.reshape((up.dim(0)?, rank))?);
-        let (rows, columns) = (up.dim(0)?, down.dim(1)?);
-        let (first, count) = match &self.target.rows {
-            None => (0, rows),
-            Some(part) => match part.of(rows) {
-                Some(part) => part,
-                None => candle_core::bail!("its {rows} rows do not part as the parameters' do"),
-            },
+        let up = match self.target.rows.as_ref().and_then(|part| part.of(up.dims()[0])) {
+            Some((first, count)) => up.narrow(0, first, count)?.contiguous()?,
+            None => up,
         };
-        // Before anything is multiplied: sizes in a file are the file's own claim.
-        if count != parameter.dim(0)? || count.checked_mul(columns) != Some(parameter.elem_count()) {
-            candle_core::bail!("it has {count} rows of {columns}");
-        }
-        let up = up.narrow(0, first, count)?.contiguous()?;
         let mut added = (up.matmul(&down)? * self.scale)?;
         for turn in &self.target.turns {
             added = turn.apply(&added)?;
         }
         Ok(added)
+    }
+}
+
+impl Target {
+    /// Holds the shapes of two matrices against the parameter, before anything is multiplied: they are the file's own claim.
+    /// The error is a reason that completes "the matrix …".
+    fn check(&self, up: &[usize], down: &[usize], parameters: &Parameters) -> Result<(), String> {
+        let Some(shape) = parameters.get(&self.parameter) else { return Err("belongs to no part of it".to_owned()) };
+        let rows = up.first().copied().unwrap_or(0);
+        let rows = match &self.rows {
+            None => rows,
+            Some(part) => part.of(rows).ok_or_else(|| format!("is for {rows} rows, which do not part equally"))?.1,
+        };
+        let columns = down.iter().skip(1).try_fold(1usize, |product, side| product.checked_mul(*side)).unwrap_or(0);
+        let wanted: usize = shape.iter().skip(1).product();
+        let ranks = (down.first(), up.get(1));
+        if shape.first() == Some(&rows)
+            && columns == wanted
+            && ranks.0 == ranks.1
+            && up.iter().skip(2).all(|side| *side == 1)
+        {
+            return Ok(());
+        }
+        Err(format!("is for {rows} rows of {columns}, and {} has the shape {shape:?}", self.parameter))
     }
 }
 
