@@ -190,8 +190,8 @@ fn wrong_latents_levels_and_pictures_to_look_at_are_seen() {
     swapped.reverse();
     seen("pictures to look at in another order", run(model(), &swapped, "edit").0, LATENTS);
     seen("one picture of two", run(model(), &swapped[1..], "edit").0, LATENTS);
-    let scheduler = "scheduler/scheduler_config.json";
-    let level = Spoiled::copy(MODEL).with(scheduler, "time_shift_type", json!("linear"));
+    let noise = "scheduler/scheduler_config.json";
+    let level = Spoiled::copy(MODEL).with(noise, "time_shift_type", json!("linear"));
     seen("a linear shift", run(open(&level), &[], "plain").0, LATENTS);
     let epsilon = Spoiled::copy(MODEL).with("vae/config.json", "batch_norm_eps", json!(1e-1));
     seen("epsilon of the latents", run(open(&epsilon), &references(&golden, 2), "edit").0, LATENTS);

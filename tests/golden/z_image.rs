@@ -113,8 +113,8 @@ fn a_wrong_transformer_is_seen() {
 
 #[test]
 fn a_wrong_text_levels_and_autoencoder_are_seen() {
-    let scheduler = "scheduler/scheduler_config.json";
-    seen("no shift", run(&open(&Spoiled::copy(MODEL).with(scheduler, "shift", json!(1.0))), "plain").0, LATENTS);
+    let noise = "scheduler/scheduler_config.json";
+    seen("no shift", run(&open(&Spoiled::copy(MODEL).with(noise, "shift", json!(1.0))), "plain").0, LATENTS);
     let layer = Spoiled::copy(MODEL).with("text_encoder/config.json", "num_hidden_layers", json!(3));
     seen("another layer of the text", run(&open(&layer), "plain").0, LATENTS);
     let template = "tokenizer/chat_template.jinja";
