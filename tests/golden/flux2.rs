@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use easel_engine::family::flux2_klein::Klein;
-use easel_engine::family::{Model, Recipe, Run};
+use easel_engine::family::{Model, Recipe};
 use easel_engine::given::Given;
 use easel_engine::pixels::Pixels;
 use easel_engine::trace::Recorder;
