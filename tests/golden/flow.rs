@@ -28,11 +28,13 @@ pub(crate) fn recipe(model: &str, at: &Path) -> Recipe {
         negative_prompt: None,
         size: (number("width") as u32, number("height") as u32),
         seed: number("seed"),
+        rng: Default::default(),
         steps: number("steps") as usize,
         guidance: 1.0,
         choice: sampler::choose(&noise, None, None).unwrap(),
         eta: 0.0,
         clip_skip: 0,
+        prompt_syntax: easel_engine::weighting::Syntax::Plain,
         given: None,
     }
 }

@@ -52,6 +52,21 @@ async fn pictures_of_one_request_are_those_of_their_seeds_to_the_last_byte() {
 }
 
 #[tokio::test]
+async fn noise_can_be_drawn_as_a_graphics_card_draws_it_and_the_file_says_so() {
+    let engine = engine();
+    let draft = |rng: &str| {
+        let value = OptionValue { json: format!("\"{rng}\""), on_unknown: OnUnknown::Refuse };
+        let options = [("rng".to_owned(), value)].into();
+        Draft { seed: Some(1), steps: Some(20), options, ..Draft::new(PROMPT) }
+    };
+    let card = make(&engine, draft("philox")).await.unwrap();
+    shows_the_circle(&card, (128, 128));
+    let file = &card.images[0].image.bytes;
+    assert!(file.windows(16).any(|window| window == br#""noise":"philox""#));
+    assert_ne!(file, &make(&engine, draft("torch-cpu")).await.unwrap().images[0].image.bytes);
+}
+
+#[tokio::test]
 async fn two_requests_at_once_are_two_requests_one_after_the_other() {
     let engine = engine();
     let draft =
@@ -164,11 +179,21 @@ async fn what_is_not_possible_is_refused_in_the_callers_words() {
         Draft { options: [(name.to_owned(), value)].into(), ..Draft::new(PROMPT) }
     };
     for (draft, param, says) in [
-        (Draft { sampler: Some("DPM++ 2M".to_owned()), ..Draft::new(PROMPT) }, "sampler", "ddim, euler, euler_a"),
-        (option("schedule", "\"polynomial\""), "options.schedule", "karras"),
+        (
+            Draft { sampler: Some("DPM adaptive".to_owned()), ..Draft::new(PROMPT) },
+            "sampler",
+            "ddim, ddpm, pndm, euler",
+        ),
+        (option("schedule", "\"ays\""), "options.schedule", "karras"),
+        (option("rng", "\"dice\""), "options.rng", "torch-cpu, philox"),
         (option("eta", "2"), "options.eta", "from 0 to 1"),
         (option("clip_skip", "3"), "options.clip_skip", "from 0 to 2"),
-        (option("tiling", "true"), "options.tiling", "clip_skip, eta, schedule, strength"),
+        (option("prompt_syntax", "\"brackets\""), "options.prompt_syntax", "one of plain, compel, emphasis"),
+        (
+            option("tiling", "true"),
+            "options.tiling",
+            "clip_skip, eta, loras, prompt_syntax, rng, schedule, strength, vae",
+        ),
     ] {
         let error = make(&engine, draft).await.unwrap_err();
         assert_eq!((error.kind(), error.param()), (ErrorKind::InvalidRequest, Some(param)), "{error}");

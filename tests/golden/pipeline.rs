@@ -118,11 +118,13 @@ pub(crate) fn recipe(name: &str, kind: &str, model: &LatentDiffusion) -> Recipe 
         negative_prompt,
         size: (number("width") as u32, number("height") as u32),
         seed: number("seed"),
+        rng: Default::default(),
         steps,
         guidance,
         choice: sampler::choose(model.noise(), sampler, None).unwrap(),
         eta: 0.0,
         clip_skip,
+        prompt_syntax: easel_engine::weighting::Syntax::Plain,
         given: None,
     }
 }

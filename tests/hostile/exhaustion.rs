@@ -6,7 +6,7 @@ use easel_core::{Draft, ErrorKind, Event, Job, Output, Result};
 use tokio::task::JoinHandle;
 
 use super::{Host, context, permit, request};
-use crate::harness::until;
+use crate::harness::{PATIENCE, until};
 
 async fn exhaust(prompt: &str, expected: &str) {
     let host = Host::new().await;
@@ -179,7 +179,7 @@ async fn running(host: &Host, mib: u32) -> JoinHandle<Result<Output>> {
 #[tokio::test]
 async fn call_ends_when_the_caller_goes_and_gives_its_permit_back() {
     for prompt in ["until-unwanted", "spin"] {
-        let host = Host::limited(|limits| limits.cpu = Duration::from_secs(30)).await;
+        let host = Host::limited(|limits| limits.cpu = 2 * PATIENCE).await;
         let (backend, context, (admission, permit)) = (host.backend(), context(), permit());
         let mut reader = context.progress.listen();
         let model = backend.models().remove(0);

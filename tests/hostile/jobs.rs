@@ -126,6 +126,17 @@ async fn polling_for_ever_ends_with_the_deadline_and_the_job_is_cancelled() {
 }
 
 #[tokio::test]
+async fn job_whose_next_poll_comes_after_the_deadline_ends_with_the_deadline() {
+    let hour = Duration::from_secs(3600);
+    let (host, upstream, _) = with_upstream(HostLimits { poll_least: hour, poll_most: hour, ..fast() }).await;
+    let context = Context { deadline: Instant::now() + Duration::from_millis(500), ..context() };
+    let prompt = format!("forever {}", upstream.origin());
+    let ended = tokio::time::timeout(crate::harness::PATIENCE, generate_in(&host, &context, &prompt));
+    let error = ended.await.expect("it waits no longer").unwrap_err();
+    assert_eq!((error.kind(), asked(&upstream, "/poll")), (ErrorKind::Timeout, 0), "{error}");
+}
+
+#[tokio::test]
 async fn polls_keep_within_the_bounds_of_the_host() {
     let slow = HostLimits { poll_least: Duration::from_millis(100), ..fast() };
     let (host, upstream, _) = with_upstream(slow).await;
@@ -292,8 +303,9 @@ async fn cancelling_that_hangs_holds_the_end_of_the_runtime_up_no_longer_than_a_
     let prompt = format!("cancel-hangs {}", upstream.origin());
     let stopping = async {
         until("it is polled", async || asked(&upstream, "/poll") > 0).await;
-        let begun = Instant::now();
-        host.runtime.shutdown().await;
+        let (begun, other) = (Instant::now(), context());
+        let ((), late) = tokio::join!(host.runtime.shutdown(), generate_in(&host, &other, "at-once"));
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::NotReady, "nothing is begun meanwhile");
         (begun.elapsed(), asked(&upstream, "/cancel"))
     };
     let context = context();

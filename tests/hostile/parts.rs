@@ -131,7 +131,7 @@ async fn transformer_has_network_only_if_it_wants_it_and_the_operator_grants_it(
     assert_eq!(status.state, PluginState::Failed);
     let reason = status.reason.unwrap();
     assert!(
-        reason.contains("easel:plugin/fetch@0.2.0, and its manifest wants no network: name the origins"),
+        reason.contains("easel:plugin/fetch@0.3.0, and its manifest wants no network: name the origins"),
         "{reason}"
     );
 
@@ -152,7 +152,6 @@ async fn config_is_checked_when_it_is_loaded() {
         ("refuse", "it does not take its config: config: check must not be refuse"),
         ("trap", "plugin twist trapped: unreachable"),
         ("loop", "plugin twist ran past its CPU budget of 200 ms"),
-        ("store", "there is no store here while a plugin is loaded"),
         ("fetch", "there is no network while a plugin is"),
     ];
     for (told, expected) in rows {

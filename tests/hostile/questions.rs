@@ -43,6 +43,14 @@ async fn estimate_that_goes_wrong_is_an_error_or_a_fault_in_short_time() {
     }
 }
 
+#[tokio::test]
+async fn question_waits_for_a_place_among_the_calls_as_long_as_it_may_take() {
+    let host = host(PluginSettings::default(), HostLimits { calls: 0, ..fast() }).await;
+    let asked = tokio::time::timeout(PATIENCE, estimate(&host, "known"));
+    let error = asked.await.expect("it waits no longer").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+}
+
 /// How the adapter stands that is told this by its config.
 async fn health(told: &str, origins: &[String], depth: HealthDepth) -> Result<Option<Health>> {
     let limits = HostLimits { question: Duration::from_millis(300), ..fast() };

@@ -60,10 +60,21 @@ async fn plugin_that_does_not_say_that_it_needs_a_store_cannot_import_it() {
     assert_eq!(status.state, PluginState::Failed);
     let reason = status.reason.unwrap();
     assert!(
-        reason.contains("easel:plugin/store@0.2.0, and its manifest does not say that it needs a store"),
+        reason.contains("easel:plugin/store@0.3.0, and its manifest does not say that it needs a store"),
         "{reason}"
     );
     assert!(reason.contains("write store = true under [needs] in plugin.toml"), "{reason}");
+}
+
+#[tokio::test]
+async fn there_is_no_store_while_a_plugin_is_loaded() {
+    let (disk, settings) = (Disk::new().await, super::configured("check", "store"));
+    let values = Some(Arc::clone(&disk.store) as Arc<dyn Values>);
+    let twist = Twist::start(&manifest("store = true"), settings, limits(), values).await;
+    let status = twist.host.status("twist");
+    assert_eq!(status.state, PluginState::Failed);
+    let reason = status.reason.unwrap();
+    assert!(reason.contains("there is no store here while a plugin is loaded"), "{reason}");
 }
 
 #[tokio::test]

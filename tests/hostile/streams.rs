@@ -106,6 +106,26 @@ async fn body_is_read_in_chunks_of_at_most_64_kib_and_the_rest_as_bytes() {
     let (read_bytes, longest, left) = read("").await;
     assert!(read_bytes == 200_000 && longest <= 65_536 && left == 0, "{read_bytes} {longest} {left}");
     assert_eq!(read("max=1000 until=5000").await, (5_000, 1_000, 195_000));
+    assert_eq!(read("max=1000 until=5000 rest=195000").await, (5_000, 1_000, 195_000));
+    let error = host.generate(&format!("fetch-chunks {url} max=1000 until=5000 rest=194999")).await.unwrap_err();
+    assert_eq!(error.message(), "the answer is longer than the 194999 bytes that were asked for");
+}
+
+#[tokio::test]
+async fn what_the_host_holds_of_an_answer_counts_as_a_blob() {
+    let text = format!("data: {{\"a\":\"{}\"}}\n\n", "x".repeat(200_000));
+    let upstream = Upstream::start(move |received| match received.path.as_str() {
+        "/events" => events(text.clone()),
+        _ => Reply::bytes(200, "application/json", format!("\"{}\"", "x".repeat(200_000)).into()),
+    })
+    .await;
+    let mut small = limits();
+    small.blob_bytes = 100_000;
+    let host = Host::with(settings(&[&upstream.origin()]), small).await;
+    for prompt in ["fetch-document GET {}/json", "fetch-chunks GET {}/json until=1", "fetch-events GET {}/events"] {
+        let error = host.fault(&prompt.replace("{}", &upstream.origin())).await;
+        assert_eq!(error.message(), "a call may hold at most 100000 bytes in blobs", "{prompt}");
+    }
 }
 
 #[tokio::test]

@@ -5,14 +5,18 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use candle_core::Device;
-use easel_core::{Backend, Context, Error, ErrorKind, Job, Made, ModelInfo, Output, Readiness, Result};
+use easel_core::{
+    Backend, Context, Error, ErrorKind, GenerationRequest, Job, Made, ModelInfo, Output, Readiness, Result,
+};
 use tokio::sync::oneshot;
 
 use crate::checkpoint::Files;
 use crate::device::{Answer, DeviceThread, Guard, Work};
+use crate::lora::Shelf;
 use crate::models::{self, Entry, Problem};
-use crate::plan::plan;
+use crate::plan::{named, plan};
 use crate::safety::Safety;
+use crate::variant::Variant;
 
 /// How an engine is set up.
 #[derive(Clone, Debug)]
@@ -64,6 +68,7 @@ pub struct Engine {
 struct Found {
     /// The default first.
     entries: Vec<Arc<Entry>>,
+    shelf: Shelf,
     problems: Vec<Problem>,
 }
 
@@ -134,6 +139,13 @@ impl Engine {
     }
 }
 
+impl Engine {
+    fn variant(&self, request: &GenerationRequest) -> Result<Variant> {
+        let found = self.found.read().unwrap_or_else(PoisonError::into_inner);
+        Variant::asked(request, &found.shelf, &found.entries).map_err(|error| named(error, request))
+    }
+}
+
 #[async_trait]
 impl Backend for Engine {
     fn id(&self) -> &str {
@@ -157,12 +169,13 @@ impl Backend for Engine {
 
     async fn generate(&self, context: &Context, job: Job) -> Result<Output> {
         let entry = self.entry(&job.model.id).ok_or_else(|| crate::Error::NoModel(job.model.id.clone()))?;
+        let variant = self.variant(&job.request)?;
         let plan = if job.request.inputs.is_empty() {
-            plan(&entry, &job.request, context.fallback_seed)?
+            plan(&entry, &job.request, variant, context.fallback_seed)?
         } else {
             // Pictures are decoded meanwhile, which takes long enough to be done elsewhere.
             let (entry, request, seed) = (Arc::clone(&entry), job.request.clone(), context.fallback_seed);
-            let planned = tokio::task::spawn_blocking(move || plan(&entry, &request, seed));
+            let planned = tokio::task::spawn_blocking(move || plan(&entry, &request, variant, seed));
             planned.await.map_err(|_| crate::Error::Stopped)??
         };
         let (answer, result) = oneshot::channel();
@@ -204,5 +217,6 @@ fn find(options: &EngineOptions) -> Result<Found> {
         };
         entries[..=at].rotate_right(1);
     }
-    Ok(Found { entries: entries.into_iter().map(Arc::new).collect(), problems })
+    let shelf = options.models.as_deref().map(Shelf::look).unwrap_or_default();
+    Ok(Found { entries: entries.into_iter().map(Arc::new).collect(), shelf, problems })
 }

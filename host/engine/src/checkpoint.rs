@@ -15,6 +15,7 @@ use memmap2::Mmap;
 
 use crate::error::{Error, Result};
 use crate::single::SingleFile;
+use crate::variant::Change;
 pub use crate::weights::Weights;
 use crate::weights::{Asked, Opened, layout};
 
@@ -32,6 +33,8 @@ pub enum Files {
     Single(Arc<SingleFile>),
     /// As in these files, but weights are only written down when they are asked for, and not read.
     Asked(Box<Files>, Asked),
+    /// As in other files, with something changed.
+    Changed(Arc<Change>),
 }
 
 impl Files {
@@ -43,6 +46,7 @@ impl Files {
             Self::Embedded(files) => files.iter().any(|(name, _)| *name == file),
             Self::Single(single) => single.has(file),
             Self::Asked(files, _) => files.has(file),
+            Self::Changed(change) => change.files_of(file).has(file),
         }
     }
 
@@ -58,6 +62,7 @@ impl Files {
             Self::Embedded(files) => embedded(files, file).map(Cow::Borrowed),
             Self::Single(single) => single.read(file),
             Self::Asked(files, _) => files.read(file),
+            Self::Changed(change) => change.files_of(file).read(file),
         }
     }
 
@@ -70,6 +75,10 @@ impl Files {
         let asked = match self {
             Self::Asked(_, asked) if !asked.looks() => return Ok(Weights::of_nothing(folder, asked.clone(), device)),
             Self::Asked(_, asked) => Some(asked),
+            Self::Changed(change) => {
+                let weights = change.files_of(folder).weights(folder, stem, device)?;
+                return Ok(weights.changed(Arc::clone(change)));
+            }
             Self::Folder(_) | Self::Embedded(_) | Self::Single(_) => None,
         };
         let opened = self.opened(folder, stem)?;
@@ -104,6 +113,7 @@ impl Files {
                 None => Ok(vec![open(single.name(), Bytes::map(single.path()))?]),
             },
             Self::Asked(files, _) => files.opened(folder, stem),
+            Self::Changed(change) => change.files_of(folder).opened(folder, stem),
         }
     }
 
@@ -123,6 +133,7 @@ impl Files {
             }
             Self::Single(single) => tell(single.path()),
             Self::Asked(files, _) => return files.stamp(),
+            Self::Changed(change) => return change.files.stamp(),
             Self::Embedded(_) => {}
         }
         stamps

@@ -82,12 +82,31 @@ impl ClipText {
     /// # Errors
     /// A tensor operation that failed.
     pub(crate) fn hidden(&self, prompts: &[Vec<u32>], layers: usize, trace: Trace<'_>) -> TensorResult<Vec<Tensor>> {
+        self.hidden_without(prompts, &[], layers, trace)
+    }
+
+    /// [`ClipText::hidden`] of prompts in which no token looks at those of these places.
+    ///
+    /// # Errors
+    /// A tensor operation that failed.
+    pub(crate) fn hidden_without(
+        &self,
+        prompts: &[Vec<u32>],
+        places: &[usize],
+        layers: usize,
+        trace: Trace<'_>,
+    ) -> TensorResult<Vec<Tensor>> {
         let length = prompts.first().map_or(0, Vec::len);
         let ids: Vec<u32> = prompts.iter().flatten().copied().collect();
         let ids = Tensor::from_vec(ids, prompts.len() * length, self.tokens.device())?;
         let x = self.tokens.index_select(&ids, 0)?.reshape((prompts.len(), length, ()))?;
         let mut x = x.broadcast_add(&self.positions.narrow(0, 0, length)?)?;
-        let mask = self.mask.narrow(0, 0, length)?.narrow(1, 0, length)?.contiguous()?;
+        let mut mask = self.mask.narrow(0, 0, length)?.narrow(1, 0, length)?.contiguous()?;
+        if !places.is_empty() {
+            let hides = |place: usize| if places.contains(&place) { f32::NEG_INFINITY } else { 0.0 };
+            let hidden = Tensor::from_iter((0..length).map(hides), mask.device())?;
+            mask = mask.broadcast_add(&hidden)?;
+        }
         let mut hidden = Vec::with_capacity(layers + 1);
         for index in 0..=layers.min(self.layers.len()) {
             if let Some(layer) = index.checked_sub(1).and_then(|index| self.layers.get(index)) {

@@ -26,6 +26,7 @@ use crate::models::Entry;
 use crate::pixels::Pixels;
 use crate::plan::{Plan, named};
 use crate::safety::{self, Safety, SafetyChecker};
+use crate::variant::Variant;
 
 /// Jobs that may wait for the thread to look at them; admission allows far fewer.
 const WAITING: usize = 256;
@@ -150,7 +151,7 @@ impl Worker {
         match message {
             Message::Job(work) => self.jobs.push_back(Job::new(*work)),
             Message::Load(entry) => {
-                if let Err(error) = guarded(|| self.models.get(&entry)) {
+                if let Err(error) = guarded(|| self.models.get(&entry, &Variant::default(), &Error::from)) {
                     tracing::warn!(model = entry.info.id, error = %error, "model could not be loaded");
                 }
             }
@@ -173,8 +174,8 @@ struct Models {
     device: Device,
     keep: usize,
     guard: Guard,
-    /// The latest used last.
-    loaded: Vec<(Arc<Entry>, Loaded)>,
+    /// The latest used last; of each model, one variant.
+    loaded: Vec<(Arc<Entry>, Variant, Loaded)>,
     /// The checker that models share, once one needed it.
     checker: Option<Arc<SafetyChecker>>,
     state: Arc<Mutex<State>>,
@@ -189,31 +190,37 @@ struct Loaded {
     unchecked: bool,
 }
 
+/// Puts what is wrong with a wish into the words of who wishes.
+type Word<'a> = &'a dyn Fn(crate::Error) -> Error;
+
 impl Models {
-    fn get(&mut self, entry: &Arc<Entry>) -> Result<Loaded, Error> {
-        if let Some(at) = self.loaded.iter().position(|(known, _)| Arc::ptr_eq(known, entry)) {
+    /// The model as it is wanted.
+    fn get(&mut self, entry: &Arc<Entry>, variant: &Variant, word: Word<'_>) -> Result<Loaded, Error> {
+        let is_it = |(known, as_is, _): &(Arc<Entry>, Variant, Loaded)| Arc::ptr_eq(known, entry) && as_is == variant;
+        if let Some(at) = self.loaded.iter().position(is_it) {
             let found = self.loaded.remove(at);
-            let loaded = found.1.clone();
+            let loaded = found.2.clone();
             self.loaded.push(found);
             return Ok(loaded);
         }
-        // An entry that was read again under the same id takes the place of the old one.
-        self.loaded.retain(|(known, _)| known.info.id != entry.info.id);
+        // An entry that was read again under the same id takes the place of the old one, and a variant that of another.
+        self.loaded.retain(|(known, _, _)| known.info.id != entry.info.id);
         while self.loaded.len() >= self.keep {
             self.loaded.remove(0);
         }
         self.publish(Some(entry));
         let began = Instant::now();
-        let loaded = guarded(|| self.load(entry));
+        let loaded = guarded(|| self.load(entry, variant, word));
         if let Ok(loaded) = &loaded {
-            tracing::info!(model = entry.info.id, milliseconds = began.elapsed().as_millis() as u64, "model loaded");
-            self.loaded.push((Arc::clone(entry), loaded.clone()));
+            let (loras, milliseconds) = (variant.loras.len(), began.elapsed().as_millis() as u64);
+            tracing::info!(model = entry.info.id, loras, milliseconds, "model loaded");
+            self.loaded.push((Arc::clone(entry), variant.clone(), loaded.clone()));
         }
         self.publish(None);
         loaded
     }
 
-    fn load(&mut self, entry: &Entry) -> Result<Loaded, Error> {
+    fn load(&mut self, entry: &Entry, variant: &Variant, word: Word<'_>) -> Result<Loaded, Error> {
         let checker = self.checker(entry)?;
         // The model in the program knows nothing but drawn shapes.
         let is_demo = matches!(entry.files, Files::Embedded(_));
@@ -221,7 +228,8 @@ impl Models {
         if unchecked {
             tracing::warn!(model = entry.info.id, "model has no safety checker, its pictures are not checked");
         }
-        let model = (entry.family.load)(&entry.files, &self.device)?;
+        let load = |files: &Files| (entry.family.load)(files, &self.device);
+        let model = variant.files(&entry.files).and_then(|files| load(&files)).map_err(word)?;
         Ok(Loaded { model, checker, unchecked })
     }
 
@@ -247,7 +255,7 @@ impl Models {
     fn publish(&self, loading: Option<&Arc<Entry>>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.loading = loading.map(|entry| entry.info.id.clone());
-        state.loaded = self.loaded.iter().map(|(entry, _)| entry.info.id.clone()).collect();
+        state.loaded = self.loaded.iter().map(|(entry, _, _)| entry.info.id.clone()).collect();
     }
 }
 
@@ -274,7 +282,8 @@ impl Job {
         self.work.context.check()?;
         let Some(Loaded { model, checker, .. }) = self.model.clone() else {
             self.stage("loading");
-            let loaded = models.get(&self.work.entry)?;
+            let Work { entry, plan, request, .. } = &self.work;
+            let loaded = models.get(entry, &plan.variant, &|error| named(error, request))?;
             self.count_dropped_tokens(&*loaded.model)?;
             if loaded.unchecked {
                 let message =
@@ -350,14 +359,18 @@ impl Job {
 
     fn count_dropped_tokens(&mut self, model: &dyn Model) -> Result<(), Error> {
         let names = self.work.request.names();
-        let prompt = (names.prompt, Some(self.work.request.prompt.as_str()));
+        // As it is read: without what the engine took out of it.
+        let read = self.work.plan.recipes.first().map(|recipe| recipe.prompt.as_str());
+        let prompt = (names.prompt, read);
         let negative = (names.negative_prompt, self.work.request.negative_prompt.as_deref());
+        let syntax = self.work.plan.prompt_syntax();
         for (name, text) in [prompt, negative] {
-            let dropped = text.map_or(Ok(0), |text| model.dropped_tokens(text))?;
+            let dropped = text.map_or(Ok(0), |text| model.dropped_tokens(text, syntax))?;
             if dropped > 0 {
                 let message = format!(
                     "{name} has {dropped} tokens more than the {} that model {} reads; its end was left out",
-                    self.work.entry.facts.prompt_tokens, self.work.entry.info.id
+                    self.work.entry.facts.prompt_tokens * syntax.most_chunks(),
+                    self.work.entry.info.id
                 );
                 self.notes.push(Note::about(NoteKind::Adjusted, name, message));
             }

@@ -6,7 +6,7 @@
 use crate::error::Result;
 use crate::family::{Recipe, Run};
 use crate::pixels::Pixels;
-use crate::rng::TorchGenerator;
+use crate::rng::Generator;
 use crate::sampler::{Sampler, Walk};
 use crate::schedule::Schedule;
 use crate::trace::{Recorder, Trace, Values};
@@ -14,7 +14,7 @@ use crate::trace::{Recorder, Trace, Values};
 /// A network with everything about one picture settled.
 pub(crate) trait Velocity {
     /// Draws the first noise, in the order in which latents are kept.
-    fn noise(&self, generator: &mut TorchGenerator) -> Vec<f32>;
+    fn noise(&self, generator: &mut Generator) -> Vec<f32>;
 
     /// The velocity of latents at a timestep from 0 to 1000.
     ///
@@ -36,7 +36,7 @@ pub(crate) trait Velocity {
 pub struct Flowing {
     velocity: Box<dyn Velocity>,
     sampler: Box<dyn Sampler>,
-    generator: TorchGenerator,
+    generator: Generator,
     latents: Vec<f32>,
     /// What the last step took for the finished latents.
     clean: Vec<f32>,
@@ -55,7 +55,7 @@ impl Flowing {
         let levels = (0..steps).map(|step| 1.0 - step as f64 / steps as f64).collect();
         let walk = Walk { mu, levels: Some(levels), ..recipe.choice.walk(steps) };
         let sampler = recipe.choice.begin_walk(schedule, &walk)?;
-        let mut generator = TorchGenerator::new(recipe.seed);
+        let mut generator = recipe.rng.start(recipe.seed);
         let start = sampler.start() as f32;
         let latents: Vec<f32> = velocity.noise(&mut generator).into_iter().map(|x| x * start).collect();
         let clean = latents.clone();

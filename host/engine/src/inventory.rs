@@ -74,7 +74,7 @@ impl Listed {
             Ok(entry) => {
                 let layout = match &entry.files {
                     Files::Single(single) => single.kind().to_owned(),
-                    Files::Folder(_) | Files::Embedded(_) | Files::Asked(..) => "folder".to_owned(),
+                    Files::Folder(_) | Files::Embedded(_) | Files::Asked(..) | Files::Changed(_) => "folder".to_owned(),
                 };
                 (Some(entry.family.name), layout, crate::safety::files(&entry.files).is_some(), None)
             }

@@ -20,6 +20,7 @@ pub mod rng;
 pub mod sampler;
 pub mod schedule;
 pub mod trace;
+pub mod weighting;
 
 mod backend;
 mod checkpoint;
@@ -29,6 +30,7 @@ mod device;
 mod error;
 mod flux;
 mod flux2;
+mod lora;
 mod models;
 mod nn;
 mod plan;
@@ -45,6 +47,7 @@ mod tiles;
 mod tokenizer;
 mod unet;
 mod vae;
+mod variant;
 mod weights;
 mod z_image;
 

@@ -10,9 +10,13 @@ use serde_json::{Value, json};
 use crate::error;
 use crate::family::{Guiding, Recipe};
 use crate::given::Given;
+use crate::lora::{self, Lora};
 use crate::models::Entry;
 use crate::pixels::Pixels;
+use crate::rng::Rng;
 use crate::sampler::{self, Choice};
+use crate::variant::Variant;
+use crate::weighting::{SYNTAXES, Syntax};
 
 /// How a request will be done.
 #[derive(Clone, Debug)]
@@ -24,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) format: ImageFormat,
     pub(crate) quality: Option<u8>,
     pub(crate) notes: Vec<Note>,
+    /// The model that makes it, as it is wanted.
+    pub(crate) variant: Variant,
     model: String,
     family: &'static str,
     paints_over: bool,
@@ -33,7 +39,12 @@ pub(crate) struct Plan {
 ///
 /// # Errors
 /// `InvalidRequest` for a sampler, schedule or option that is not possible, in the caller's words.
-pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u64) -> Result<Plan, Error> {
+pub(crate) fn plan(
+    entry: &Entry,
+    request: &GenerationRequest,
+    variant: Variant,
+    fallback_seed: u64,
+) -> Result<Plan, Error> {
     let names = request.names();
     let mut notes = Vec::new();
     let options = Options::read(request)?;
@@ -99,25 +110,32 @@ pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u6
     }
     let seed = request.seed.unwrap_or(fallback_seed);
     let recipe = Recipe {
-        prompt: request.prompt.clone(),
+        prompt: lora::from_prompt(&request.prompt).map_err(|error| named(error, request))?.0,
         negative_prompt: request.negative_prompt.clone(),
         size: made,
         seed,
+        rng: options.rng,
         steps: steps as usize,
         guidance,
         choice,
         eta: options.eta,
         clip_skip: options.clip_skip,
+        prompt_syntax: options.prompt_syntax,
         given,
     };
     let recipes =
         (0..u64::from(request.count)).map(|i| Recipe { seed: seed.wrapping_add(i), ..recipe.clone() }).collect();
     let model = entry.info.id.clone();
     let (family, paints_over) = (entry.family.name, entry.facts.paints_over());
-    Ok(Plan { recipes, size, format, quality: request.compression, notes, model, family, paints_over })
+    Ok(Plan { recipes, size, format, quality: request.compression, notes, variant, model, family, paints_over })
 }
 
 impl Plan {
+    /// How the prompts of all its recipes are written.
+    pub(crate) fn prompt_syntax(&self) -> Syntax {
+        self.recipes.first().map_or(Syntax::default(), |recipe| recipe.prompt_syntax)
+    }
+
     /// The text that goes into a picture: the form that image tools read, and our own.
     pub(crate) fn texts(&self, recipe: &Recipe) -> [(&'static str, Cow<'static, str>); 2] {
         [("parameters", self.parameters(recipe).into()), ("easel", self.json(recipe).to_string().into())]
@@ -125,6 +143,9 @@ impl Plan {
 
     fn parameters(&self, recipe: &Recipe) -> String {
         let mut text = recipe.prompt.trim().to_owned();
+        for Lora { file, weight } in &self.variant.loras {
+            text.push_str(&format!(" <lora:{}:{weight}>", file.name));
+        }
         if let Some(negative) = recipe.negative_prompt.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
             text.push_str("\nNegative prompt: ");
             text.push_str(negative);
@@ -140,6 +161,9 @@ impl Plan {
         if *clip_skip > 0 {
             // That form counts the last layer as 1.
             text.push_str(&format!(", Clip skip: {}", clip_skip + 1));
+        }
+        if recipe.rng != Rng::default() {
+            text.push_str(", RNG: GPU");
         }
         if let Some(given) = recipe.given.as_ref().filter(|_| self.paints_over) {
             text.push_str(&format!(", Denoising strength: {}", given.strength));
@@ -157,7 +181,7 @@ impl Plan {
             "prompt": recipe.prompt,
             "negative_prompt": recipe.negative_prompt,
             "seed": recipe.seed,
-            "noise": "torch-cpu",
+            "noise": recipe.rng.name(),
             "steps": recipe.steps,
             "guidance": recipe.guidance,
             "sampler": kind.name,
@@ -165,6 +189,9 @@ impl Plan {
             "spacing": format!("{spacing:?}").to_lowercase(),
             "eta": recipe.eta,
             "clip_skip": recipe.clip_skip,
+            "prompt_syntax": recipe.prompt_syntax.name(),
+            "loras": self.variant.loras.iter().map(|lora| json!({ "name": lora.file.name, "weight": lora.weight })).collect::<Vec<_>>(),
+            "vae": self.variant.vae.as_ref().map(|entry| entry.info.id.as_str()),
             "strength": recipe.given.as_ref().filter(|_| self.paints_over).map(|given| given.strength),
             "made": format!("{}x{}", recipe.size.0, recipe.size.1),
             "size": format!("{}x{}", self.size.0, self.size.1),
@@ -184,7 +211,9 @@ struct Options {
     schedule: Option<String>,
     eta: f64,
     clip_skip: usize,
+    prompt_syntax: Syntax,
     strength: Option<f64>,
+    rng: Rng,
 }
 
 impl Options {
@@ -217,6 +246,15 @@ impl Options {
                 None => return refuse("clip_skip", "a whole number from 0 to 24"),
             },
         };
+        let prompt_syntax = match value("prompt_syntax") {
+            Value::Null => Syntax::default(),
+            other => match other.as_str().and_then(Syntax::named) {
+                Some(syntax) => syntax,
+                None => {
+                    return refuse("prompt_syntax", &format!("one of {}", SYNTAXES.map(|(name, _)| name).join(", ")));
+                }
+            },
+        };
         let strength = match value("strength") {
             Value::Null => None,
             other => match other.as_f64().filter(|strength| (0.0..=1.0).contains(strength)) {
@@ -224,7 +262,15 @@ impl Options {
                 None => return refuse("strength", "a number from 0 to 1"),
             },
         };
-        Ok(Self { schedule, eta, clip_skip, strength })
+        let names = Rng::ALL.map(Rng::name);
+        let rng = match value("rng") {
+            Value::Null => Rng::default(),
+            other => match Rng::ALL.into_iter().find(|rng| other.as_str() == Some(rng.name())) {
+                Some(rng) => rng,
+                None => return refuse("rng", &format!("one of {}", names.join(", "))),
+            },
+        };
+        Ok(Self { schedule, eta, clip_skip, prompt_syntax, strength, rng })
     }
 }
 

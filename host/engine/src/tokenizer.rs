@@ -19,6 +19,7 @@ use tokenizers::{
 use crate::checkpoint::Files;
 use crate::config::read_json;
 use crate::error::{Error, Result};
+use crate::weighting::Word;
 
 /// How CLIP cuts a text into words before merging: contractions, letters, single digits, runs of anything else.
 const WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
@@ -106,14 +107,34 @@ impl ClipTokenizer {
     pub(crate) fn tokens(&self, prompt: &str) -> Result<Tokens> {
         let encoding = self.bpe.encode(prompt, false).map_err(broken)?;
         let words = encoding.get_ids();
-        let fitting = words.len().min(self.length - 2);
+        let fitting = words.len().min(self.room());
+        let ids = self.framed(&words[..fitting]);
+        Ok(Tokens { ids, used: fitting + 2, dropped: words.len() - fitting })
+    }
+
+    /// The tokens of a text as they are, however many.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when the text cannot be cut into words.
+    pub(crate) fn words(&self, text: &str) -> Result<Vec<Word>> {
+        let encoding = self.bpe.encode(text, false).map_err(broken)?;
+        let words = encoding.get_ids().iter().zip(encoding.get_tokens());
+        Ok(words.map(|(id, text)| Word { id: *id, text: text.clone() }).collect())
+    }
+
+    /// How many tokens the text encoder reads at once, without start and end.
+    pub(crate) fn room(&self) -> usize {
+        self.length - 2
+    }
+
+    /// Tokens between start and end, padded to the text encoder's length.
+    pub(crate) fn framed(&self, words: &[u32]) -> Vec<u32> {
         let mut ids = Vec::with_capacity(self.length);
         ids.push(self.start);
-        ids.extend(words.iter().take(fitting));
+        ids.extend(words);
         ids.push(self.end);
-        let used = ids.len();
         ids.resize(self.length, self.pad);
-        Ok(Tokens { ids, used, dropped: words.len() - fitting })
+        ids
     }
 }
 

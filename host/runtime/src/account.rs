@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::budget::CpuBudget;
 use crate::door::Visits;
@@ -127,15 +129,20 @@ mod tests {
         assert_eq!(trail.told(), "c, d, e, f, g, h, i, j, k, l, m, n, o, p, q ×2, r");
     }
 
-    #[test]
-    fn parts_of_the_time_are_never_more_than_the_whole() {
-        let begun = Instant::now();
-        let account = Account::open(begun);
-        account.instantiated(Duration::from_nanos(10));
-        std::thread::sleep(Duration::from_millis(2));
-        let times = account.times(Duration::from_micros(1), Duration::from_secs(9));
-        let whole = times.queue + times.instantiation + times.guest_cpu + times.upstream + times.host_wait;
-        assert!(times.upstream >= Duration::from_millis(1) && whole <= begun.elapsed(), "{times:?}");
-        assert_eq!(times.guest_cpu, Duration::from_nanos(990));
+    #[tokio::test(start_paused = true)]
+    async fn parts_of_the_time_are_the_whole() {
+        let [micros, millis] = [Duration::from_micros, Duration::from_millis];
+        let asked = Instant::now();
+        tokio::time::advance(millis(1)).await;
+        let account = Account::open(asked);
+        account.instantiated(micros(10));
+        tokio::time::advance(millis(2)).await;
+        let (queue, instantiation, guest_cpu) = (millis(1), micros(10), micros(90));
+        // The rest of the two milliseconds, which an upstream cannot have taken more of.
+        for (waited, upstream, host_wait) in [(millis(1), 1000, 900), (millis(9000), 1900, 0)] {
+            let (upstream, host_wait) = (micros(upstream), micros(host_wait));
+            let expected = PluginTimes { queue, instantiation, guest_cpu, upstream, host_wait };
+            assert_eq!(account.times(micros(100), waited), expected);
+        }
     }
 }

@@ -242,7 +242,14 @@ mod tests {
     #[test]
     fn waiting_costs_no_processor_time_and_work_does() {
         let budget = CpuBudget::new(Duration::from_millis(5));
-        let wait = async { std::thread::sleep(Duration::from_millis(10)) };
+        // Another thread works for twice the budget, and this one waits for it.
+        let other = || {
+            let begun = thread_nanos();
+            while thread_nanos() - begun < 10_000_000 {
+                std::hint::spin_loop();
+            }
+        };
+        let wait = async { std::thread::spawn(other).join().unwrap() };
         futures_util::FutureExt::now_or_never(Metered::new(Arc::clone(&budget), wait)).unwrap();
         assert!(!budget.is_spent(), "{:?}", budget.used());
         let work = async {

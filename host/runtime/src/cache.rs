@@ -71,10 +71,15 @@ impl Cache {
 
     /// The compiled component, if it is there and is what this host once put there.
     pub(crate) fn load(&self, engine: &Engine, digest: &str) -> Option<Component> {
+        self.load_through(engine, digest, &mut Vec::new())
+    }
+
+    /// [`Self::load`] through a buffer that serves again: fresh memory costs more than what is done in it.
+    pub(crate) fn load_through(&self, engine: &Engine, digest: &str, sealed: &mut Vec<u8>) -> Option<Component> {
         let name = file_name(engine, digest);
         let path = self.folder.join(&name);
-        let sealed = match read_private(&path, self.most_bytes) {
-            Ok(sealed) => sealed,
+        match read_private(&path, self.most_bytes, sealed) {
+            Ok(()) => {}
             Err(Unusable::Io(error)) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => return discard(&path, &error.to_string()),
         };
@@ -90,7 +95,7 @@ impl Cache {
 
     /// Opens a sealed file and takes it for machine code. All that is unsafe in this crate stands here.
     #[expect(unsafe_code, reason = "wasmtime has no other way to take code that was compiled before")]
-    fn deserialize(&self, engine: &Engine, name: &str, mut sealed: Vec<u8>) -> Result<Component, String> {
+    fn deserialize(&self, engine: &Engine, name: &str, sealed: &mut [u8]) -> Result<Component, String> {
         let text = sealed.split_at_mut_checked(NONCE_LEN).and_then(|(nonce, text)| {
             let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
             self.key.open_in_place(nonce, Aad::from(name.as_bytes()), text).ok()
@@ -191,13 +196,14 @@ impl Hasher for Settings {
 /// Reads the key, or makes another one. All that was sealed with a lost key is thrown away when it is met.
 fn open_key(folder: &Path, random: &SystemRandom) -> Result<LessSafeKey, Unusable> {
     let path = folder.join(KEY_FILE);
-    let bytes = match read_private(&path, KEY_BYTES as u64) {
-        Ok(bytes) if bytes.len() == KEY_BYTES => bytes,
+    let mut kept = Vec::new();
+    let bytes = match read_private(&path, KEY_BYTES as u64, &mut kept) {
+        Ok(()) if kept.len() == KEY_BYTES => kept,
         other => {
             match other {
                 Err(Unusable::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => warn_of(&path, &error.to_string()),
-                Ok(bytes) => warn_of(&path, &format!("it has {} bytes, not {KEY_BYTES}", bytes.len())),
+                Ok(()) => warn_of(&path, &format!("it has {} bytes, not {KEY_BYTES}", kept.len())),
             }
             // A link is removed itself, not what it leads to.
             drop(fs::remove_file(&path));
@@ -212,7 +218,8 @@ fn open_key(folder: &Path, random: &SystemRandom) -> Result<LessSafeKey, Unusabl
 }
 
 /// Reads a plain file that is this user's alone.
-fn read_private(path: &Path, most: u64) -> Result<Vec<u8>, Unusable> {
+fn read_private(path: &Path, most: u64, bytes: &mut Vec<u8>) -> Result<(), Unusable> {
+    bytes.clear();
     let no_link = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
     let mut file = OpenOptions::new().read(true).custom_flags(no_link).open(path)?;
     let metadata = file.metadata()?;
@@ -223,9 +230,9 @@ fn read_private(path: &Path, most: u64) -> Result<Vec<u8>, Unusable> {
     if metadata.len() > most {
         return Err(Unusable::Unsafe(format!("it has {} bytes, more than {most}", metadata.len())));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
-    (&mut file).take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    bytes.reserve(usize::try_from(metadata.len()).unwrap_or_default());
+    (&mut file).take(most).read_to_end(bytes)?;
+    Ok(())
 }
 
 /// Makes a file that is not there yet.

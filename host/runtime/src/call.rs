@@ -128,7 +128,7 @@ impl Plugin {
         surroundings: Surroundings,
         work: Work<T>,
     ) -> Result<T> {
-        let asked = std::time::Instant::now();
+        let asked = Instant::now();
         let mut running = match surroundings.asker {
             Asker::Request | Asker::Later(_) => Some(self.vitals.enter()),
             Asker::Aside(_) => Some(self.vitals.enter().unjudged()),

@@ -113,10 +113,16 @@ mod tests {
         let begin = [0x03, 0x40].repeat(loops);
         // if (local.get 0) { local.set 0 (i32.const 1) }
         let branches = [0x20, 0, 0x04, 0x40, 0x41, 1, 0x21, 0, 0x0b].repeat(branches);
-        let code = [vec![1], leb(locals), vec![0x7f], begin, branches, vec![0x0b; loops + 1]].concat();
-        let body = [vec![1], leb(code.len()), code].concat();
+        of_functions(&[[vec![1], leb(locals), vec![0x7f], begin, branches, vec![0x0b; loops + 1]].concat()])
+    }
+
+    /// A component with a module of these functions.
+    fn of_functions(functions: &[Vec<u8>]) -> Vec<u8> {
+        let code: Vec<_> = functions.iter().map(|code| [leb(code.len()), code.clone()].concat()).collect();
+        let body = [leb(functions.len()), code.concat()].concat();
+        let types = [leb(functions.len()), vec![0; functions.len()]].concat();
         let module =
-            [b"\0asm\x01\0\0\0".to_vec(), section(1, &[1, 0x60, 0, 0]), section(3, &[1, 0]), section(10, &body)];
+            [b"\0asm\x01\0\0\0".to_vec(), section(1, &[1, 0x60, 0, 0]), section(3, &types), section(10, &body)];
         [b"\0asm\x0d\0\x01\0".to_vec(), section(1, &module.concat())].concat()
     }
 
@@ -127,6 +133,24 @@ mod tests {
         assert!(bytes(10_000, 10_000, 0) > 5 << 30, "as was measured");
         assert!(bytes(1000, 1, 200) > 300 << 20);
         assert_eq!(foretell(b"no component", 2), Foretold::default());
+    }
+
+    #[test]
+    fn every_target_of_a_branch_table_is_a_place() {
+        // br_table with so many targets, all the same
+        let table = |targets: usize| {
+            [vec![1], leb(1000), vec![0x7f, 0x41, 0, 0x0e], leb(targets), vec![0; targets + 1], vec![0x0b]]
+        };
+        let bytes = |targets| foretell(&of_functions(&[table(targets).concat()]), 2).bytes;
+        assert!(bytes(1001) - bytes(1) >= 1000 * 1000 * PER_PATH);
+    }
+
+    #[test]
+    fn all_functions_count_and_the_heaviest_at_a_time_count_more() {
+        let function = [vec![0], vec![0x01; 997], vec![0x0b]].concat();
+        let bytes = |count| foretell(&of_functions(&vec![function.clone(); count]), 2).bytes;
+        assert_eq!(bytes(1), 999 * (PER_BYTE + PER_BYTE_OF_ONE));
+        assert_eq!(bytes(5000), 999 * (5000 * PER_BYTE + 2 * PER_BYTE_OF_ONE), "two are compiled at a time");
     }
 
     #[test]

@@ -126,3 +126,28 @@ fn tick(engine: &EngineWeak, active: &AtomicUsize) {
         thread::sleep(TICK);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmparser::{Validator, WasmFeatures};
+
+    use super::*;
+
+    #[test]
+    fn proposals_that_no_plugin_needs_are_refused() {
+        // The header, and one section that only this proposal has.
+        let rows: [(&str, &[u8]); 5] = [
+            ("threads: a shared memory", b"\x05\x04\x01\x03\x01\x01"),
+            ("memory64: a memory of 64 bits", b"\x05\x03\x01\x04\x01"),
+            ("exceptions: a tag", b"\x01\x04\x01\x60\0\0\x0d\x03\x01\0\0"),
+            ("function references: one in a parameter", b"\x01\x09\x02\x60\0\0\x60\x01\x63\0\0"),
+            ("garbage collection: a struct", b"\x01\x03\x01\x5f\0"),
+        ];
+        let engine = engine(&HostLimits::default()).unwrap();
+        for (what, section) in rows {
+            let module = [b"\0asm\x01\0\0\0".as_slice(), section].concat();
+            Validator::new_with_features(WasmFeatures::all()).validate_all(&module).expect(what);
+            assert!(wasmtime::Module::validate(&engine, &module).is_err(), "{what}");
+        }
+    }
+}

@@ -66,3 +66,30 @@ fn is_unchanged(candidate: &Candidate) -> bool {
     }
     stamp == candidate.stamp
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::folder::scan;
+
+    #[test]
+    fn what_changed_since_it_was_seen_is_not_taken_and_what_is_too_long_is_refused() {
+        let root = std::env::temp_dir().join(format!("easel-files-{}", std::process::id()));
+        drop(fs::remove_dir_all(&root));
+        fs::create_dir_all(root.join("a")).unwrap();
+        let manifest = root.join("a/plugin.toml");
+        fs::write(root.join("a/built.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
+        fs::write(&manifest, "one").unwrap();
+        let seen = || scan(&root).unwrap().candidates.remove("a").unwrap();
+        let candidate = seen();
+        assert!(matches!(files(&candidate, 8), Ok(Files::Whole { manifest, .. }) if manifest == "one"));
+        let refusal = |candidate: &Candidate, most| files(candidate, most).err().unwrap().to_string();
+        assert!(refusal(&candidate, 7).ends_with("built.wasm is longer than 7 bytes"));
+        fs::write(&manifest, "other").unwrap();
+        assert!(matches!(files(&candidate, 8), Ok(Files::Changing)));
+        assert!(matches!(files(&seen(), 8), Ok(Files::Whole { manifest, .. }) if manifest == "other"));
+        fs::write(&manifest, "x".repeat((256 << 10) + 1)).unwrap();
+        assert!(refusal(&seen(), 8).ends_with("plugin.toml is longer than 262144 bytes"));
+        fs::remove_dir_all(root).unwrap();
+    }
+}

@@ -204,6 +204,14 @@ mod tests {
         fs::remove_dir_all(root).unwrap();
     }
 
+    #[test]
+    fn only_so_many_entries_are_looked_at() {
+        let root = folder("many");
+        (0..MAX_ENTRIES + 10).for_each(|number| drop(fs::File::create(root.join(format!("{number}.wasm"))).unwrap()));
+        assert_eq!(scan(&root).unwrap().candidates.len(), MAX_ENTRIES);
+        fs::remove_dir_all(root).unwrap();
+    }
+
     #[cfg(unix)]
     #[test]
     fn links_out_of_the_folder_are_refused_and_links_within_are_not() {

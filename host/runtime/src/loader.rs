@@ -13,18 +13,19 @@ use easel_core::Result;
 use tokio::sync::oneshot::Sender;
 
 use crate::PluginSettings;
+use crate::ahead::{Ahead, Reading};
 use crate::compile::Compilations;
 use crate::drain::Drain;
-use crate::files::{Files, files};
+use crate::files::Files;
 use crate::folder::{Candidate, Listing, PATIENCE, QUIET, Settling, scan};
 use crate::life::Event;
 use crate::manifest::Manifest;
 use crate::operate::Orders;
-use crate::plugin::{Compiled, Shared, digest};
+use crate::plugin::{Compiled, Shared};
 use crate::refusal::Refusal;
 use crate::registry::{Registry, View};
 use crate::set_aside::SetAside;
-use crate::slot::{Identity, Serving, Slot};
+use crate::slot::{Serving, Slot};
 use crate::switches::Switches;
 use crate::watch::Watch;
 
@@ -56,6 +57,8 @@ pub(crate) struct Loader {
     /// What nobody's place holds any more, and a request perhaps does.
     drains: Vec<Drain>,
     settling: Settling,
+    /// What lay there at the start, being read.
+    ahead: Ahead,
     watch: Watch,
     pub(crate) compilations: Compilations,
     /// Told once every plugin that lay there at the start has been dealt with.
@@ -84,6 +87,7 @@ impl Loader {
             replies: Vec::new(),
             drains: Vec::new(),
             settling: Settling::default(),
+            ahead: Ahead::default(),
             watch: Watch::default(),
             started: Some(started),
         }
@@ -125,6 +129,9 @@ impl Loader {
         self.watch.follow(&self.folder, &listing, self.shared.limits.plugins.saturating_mul(4));
         self.settling.keep(&listing);
         self.let_go(&listing);
+        if self.is_starting() && self.slots.is_empty() {
+            self.ahead = Ahead::start(&self.shared, &listing);
+        }
         let mut is_settled = true;
         for (number, (key, candidate)) in listing.candidates.into_iter().enumerate() {
             if self.control.is_stopping.load(Ordering::Acquire) {
@@ -143,6 +150,9 @@ impl Loader {
             if is_changed {
                 self.publish();
                 self.keep_copy(&key);
+            }
+            if let Some(slot) = self.slots.get_mut(&key) {
+                slot.tell();
             }
         }
         is_settled
@@ -190,14 +200,17 @@ impl Loader {
         if number >= limits.plugins {
             return Err(Refusal::new(format!("there are more than {} plugins", limits.plugins)));
         }
-        let (bytes, text) = match files(candidate, limits.component_bytes)? {
+        let ahead = self.ahead.take(key, &candidate.stamp);
+        let Reading { files, digest, compiled } =
+            ahead.unwrap_or_else(|| Reading::of(candidate, limits.component_bytes));
+        let (bytes, text) = match files? {
             Files::Whole { component, manifest } => (component, manifest),
             Files::Unfinished(reason) => return Ok(Read::Unfinished(reason)),
             Files::Changing => return Ok(Read::Changing),
         };
         let manifest = Manifest::parse(&text)?;
-        let Manifest { id, kind, version, .. } = manifest.clone();
-        slot.identity = Some(Identity { id: id.clone(), kind, version });
+        let id = manifest.id.clone();
+        slot.manifest = Some(manifest.clone());
         // Something else lies there now; what served went with its file.
         if slot.serving.as_ref().is_some_and(|serving| *serving.plugin().id != *id) {
             slot.retire(&self.shared.rules);
@@ -208,10 +221,11 @@ impl Loader {
             slot.compiled = None;
             return Ok(Read::Done);
         }
-        let digest = digest(&bytes);
         let is_known = |(compiled, known): &(Arc<Compiled>, String)| *known == text && compiled.digest == digest;
         if !slot.compiled.as_ref().is_some_and(is_known) {
-            let Some(component) = self.compilations.component(key, &candidate.stamp, &digest, bytes) else {
+            let ready = compiled.map(Ok);
+            let ready = ready.or_else(|| self.compilations.component(key, &candidate.stamp, &digest, bytes));
+            let Some(component) = ready else {
                 return Ok(Read::Compiling);
             };
             let compiled = Compiled::new(&self.shared, (manifest, &text), digest, &component?)?;

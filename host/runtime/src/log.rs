@@ -50,9 +50,7 @@ impl CallLog {
             }
             Some(_) => {}
         }
-        // One line stays one line: nobody writes log entries in another's name.
-        let message = self.scrubbed(message);
-        let message = cut(&message, self.most_bytes).trim_end().replace(char::is_control, " ");
+        let message = self.written(message);
         match level {
             Level::Trace => tracing::trace!(plugin, request_id, "{message}"),
             Level::Debug => tracing::debug!(plugin, request_id, "{message}"),
@@ -60,6 +58,12 @@ impl CallLog {
             Level::Warn => tracing::warn!(plugin, request_id, "{message}"),
             Level::Error => tracing::error!(plugin, request_id, "{message}"),
         }
+    }
+
+    /// What is written of a message. One line stays one line: nobody writes log entries in another's name.
+    fn written(&self, message: &str) -> String {
+        let message = self.scrubbed(message);
+        cut(&message, self.most_bytes).trim_end().replace(char::is_control, " ")
     }
 
     /// What the plugin says, without its secrets.
@@ -153,6 +157,20 @@ mod tests {
         let left: Vec<_> = (0..6).map(|_| log.take_line()).collect();
         assert_eq!(left, [Some(3), Some(2), Some(1), Some(0), None, None]);
         assert_eq!(cut("äöü", 3), "ä");
+    }
+
+    #[test]
+    fn message_is_one_short_line_without_secrets() {
+        let limits = HostLimits { log_line_bytes: 30, ..HostLimits::default() };
+        let vault = Arc::new(Vault::default());
+        vault.set(&[("key".to_owned(), crate::Secret::new("sesame-open"))].into());
+        let log = CallLog::new("p".into(), "r".into(), &limits, vault);
+        assert_eq!(
+            log.written("it is sesame-open\r\nERROR all is lost, or is it not"),
+            "it is ***********  ERROR all i"
+        );
+        log.remember(b"it is sesame-open");
+        assert_eq!(log.tail(), "it is ***********");
     }
 
     #[test]

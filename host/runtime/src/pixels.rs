@@ -170,14 +170,38 @@ mod tests {
         assert!(decoded.get_pixel(0, 1).0[0] > 200 && decoded.get_pixel(2, 0).0[0] < 200);
     }
 
-    #[test]
-    fn decoding_is_bounded() {
-        // A PNG that claims 16384 x 16384 in 16-bit RGBA: 2 GiB decoded.
+    /// A PNG of one pixel that claims to be so large, in 16-bit RGBA.
+    fn claiming(width: u32, height: u32) -> Bytes {
         let mut bytes = Vec::new();
         DynamicImage::from(image::RgbImage::new(1, 1)).write_with_encoder(PngEncoder::new(&mut bytes)).unwrap();
-        bytes[16..24].copy_from_slice(&[0, 0, 0x40, 0, 0, 0, 0x40, 0]);
+        bytes[16..20].copy_from_slice(&width.to_be_bytes());
+        bytes[20..24].copy_from_slice(&height.to_be_bytes());
         bytes[24..26].copy_from_slice(&[16, 6]);
-        let picture = Image { bytes: bytes.into(), format: ImageFormat::Png, size: Size::new(16384, 16384).unwrap() };
-        assert!(convert(&picture, ImageFormat::Jpeg, None).is_err());
+        // Its checksum is right, so that it is believed.
+        let mut checksum = u32::MAX;
+        for byte in &bytes[12..29] {
+            checksum ^= u32::from(*byte);
+            for _ in 0..8 {
+                checksum = (checksum >> 1) ^ (0xedb8_8320 & (checksum & 1).wrapping_neg());
+            }
+        }
+        bytes[29..33].copy_from_slice(&(!checksum).to_be_bytes());
+        bytes.into()
+    }
+
+    #[test]
+    fn decoding_is_bounded() {
+        // 2 GiB decoded.
+        let error = decode(&claiming(16384, 16384), ImageFormat::Png).unwrap_err();
+        assert!(error.to_lowercase().contains("limit"), "{error}");
+        let error = decode(&claiming(8, 8), ImageFormat::Png).unwrap_err();
+        assert!(!error.to_lowercase().contains("limit"), "a small one is looked into: {error}");
+    }
+
+    #[test]
+    fn picture_with_too_long_a_side_is_none() {
+        assert!(inspect(claiming(16384, 1)).is_ok());
+        let error = inspect(claiming(16385, 1)).unwrap_err();
+        assert_eq!(error, "it is 16385x1; a side is 1 to 16384");
     }
 }

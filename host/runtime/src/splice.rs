@@ -140,6 +140,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn media_type_cannot_end_the_text_that_it_stands_in() {
+        let spliced = |media_type: &str| {
+            let insert = Insert { bytes: "one".into(), media_type: media_type.to_owned() };
+            splice(r#"[{"$blob": 0, "as": "data-url"}]"#.to_owned(), &[insert]).map(wire)
+        };
+        assert_eq!(spliced("image/svg+xml").unwrap(), br#"["data:image/svg+xml;base64,b25l"]"#);
+        for media_type in ["image/png\",\"admin\":\"", "a b", "a\\u0022", "a,b", "ä"] {
+            assert!(spliced(media_type).unwrap_err().ends_with("is not plain"), "{media_type}");
+        }
+    }
+
     /// A tree as a plugin writes it, with places for blobs, and as it must be sent. `used` tells which blobs have a place.
     fn with_places(random: &mut Random, blobs: &[Insert], used: &mut [bool], depth: usize) -> (Value, Value) {
         let inner = if depth == 0 { 0 } else { random.below(5) };

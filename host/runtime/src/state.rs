@@ -118,7 +118,6 @@ pub(crate) fn begin_call(
     cpu: &Arc<CpuBudget>,
     hidden: ForbiddenHeaderFilter,
 ) {
-    store.set_hostcall_fuel(call.limits.hostcall_bytes);
     store.set_epoch_deadline(1);
     let (wasi, hooks) = surroundings(&call, hidden);
     let state = store.data_mut();

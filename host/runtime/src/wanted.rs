@@ -9,7 +9,7 @@ use crate::door::OriginPattern;
 use crate::files::{Files, files};
 use crate::folder::scan;
 use crate::grants::{self, is_granted_by_name};
-use crate::manifest::{Manifest, WantedOrigin};
+use crate::manifest::{CredentialNeed, Manifest, WantedOrigin};
 use crate::refusal::Refusal;
 use crate::{HostLimits, MissingGrant, NetworkGrant, PluginSettings};
 
@@ -65,9 +65,16 @@ impl PluginWants {
         is_granted_by_name(origin)
     }
 
-    /// The names of its credentials, each with whether it cannot do without.
-    pub fn credentials(&self) -> impl Iterator<Item = (&str, bool)> {
-        self.manifest.credentials.iter().map(|want| (want.name.as_str(), want.is_required))
+    /// The names of its credentials, each with whether it works without.
+    pub fn credentials(&self) -> impl Iterator<Item = (&str, CredentialNeed)> {
+        self.manifest.credentials.iter().map(|want| (want.name.as_str(), want.need))
+    }
+
+    /// The environment variables that it can be set by too, each with what it sets, as in `config.base_url`; none counts
+    /// before the operator grants its name.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let variables = self.manifest.variables(&PluginSettings::default());
+        variables.into_iter().map(|variable| (variable.name, variable.sets)).collect()
     }
 
     /// What of it these settings leave undecided.
@@ -85,5 +92,36 @@ pub fn covers_origin(wider: &str, narrower: &str) -> bool {
     match (OriginPattern::parse(wider), OriginPattern::parse(narrower)) {
         (Ok(wider), Ok(narrower)) => wider.covers(&narrower),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn wants_are_read_of_as_many_plugins_as_are_loaded_and_of_none_that_is_refused() {
+        let root = std::env::temp_dir().join(format!("easel-wanted-{}", std::process::id()));
+        drop(fs::remove_dir_all(&root));
+        let (plugins, outside) = (root.join("plugins"), root.join("outside"));
+        let head = "[plugin]\nversion = \"0.1.0\"\nkind = \"adapter\"";
+        for folder in [&outside, &plugins.join("b"), &plugins.join("c")] {
+            fs::create_dir_all(folder).unwrap();
+            fs::write(folder.join("built.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
+            let id = folder.file_name().unwrap().to_str().unwrap();
+            let manifest = format!("{head}\nid = {id:?}\ncontract = {:?}\n", crate::contract::CONTRACT);
+            fs::write(folder.join("plugin.toml"), manifest).unwrap();
+        }
+        std::os::unix::fs::symlink(&outside, plugins.join("a")).unwrap();
+        let ids = |most| {
+            let limits = HostLimits { plugins: most, ..HostLimits::default() };
+            let wants = plugin_wants(&plugins, &limits).unwrap();
+            wants.iter().map(|wants| wants.id().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!((ids(2), ids(3)), (vec!["b".to_owned()], vec!["b".to_owned(), "c".to_owned()]));
+        fs::remove_dir_all(root).unwrap();
     }
 }

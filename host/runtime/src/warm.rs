@@ -23,10 +23,9 @@ const MAKING: Duration = Duration::from_secs(1);
 const MOST_BYTES: usize = 4 << 20;
 
 /// The instances that one generation has ready.
-#[derive(Default)]
-pub(crate) struct Warm {
+pub(crate) struct Warm<R = Ready> {
     most: usize,
-    ready: Mutex<Vec<Ready>>,
+    ready: Mutex<Vec<R>>,
     making: AtomicUsize,
     /// Nothing more is made: the generation is not called any more, or its instances cannot be kept.
     is_closed: AtomicBool,
@@ -38,14 +37,22 @@ pub(crate) struct Ready {
     pub(crate) instance: Instance,
 }
 
-impl Warm {
+impl Ready {
+    /// Whether it is as little as one that a call would make, and holds nothing of the host's.
+    fn can_be_kept(&self) -> bool {
+        let state = self.store.data();
+        state.table.is_empty() && state.memory.bytes() <= MOST_BYTES
+    }
+}
+
+impl<R> Warm<R> {
     /// Keeps as many as this.
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, ..Self::default() }
+        Self { most, ready: Mutex::default(), making: AtomicUsize::new(0), is_closed: AtomicBool::new(false) }
     }
 
     /// One of them, if there is one.
-    pub(crate) fn take(&self) -> Option<Ready> {
+    pub(crate) fn take(&self) -> Option<R> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
@@ -66,18 +73,14 @@ impl Warm {
         self.making.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).is_ok()
     }
 
-    /// Keeps what was made, if it can be kept.
-    fn end(&self, made: Option<Ready>) {
-        let kept = made.filter(|made| {
-            let state = made.store.data();
-            state.table.is_empty() && state.memory.bytes() <= MOST_BYTES
-        });
-        match kept {
-            Some(kept) => {
+    /// Keeps what was made; where it cannot be kept, nothing more is made.
+    fn end(&self, made: Option<R>) {
+        match made {
+            Some(made) => {
                 let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
                 // Looked at under the lock: what is closed stays empty.
                 if !self.is_closed.load(Ordering::Acquire) && ready.len() < self.most {
-                    ready.push(kept);
+                    ready.push(made);
                 }
             }
             None => self.close(),
@@ -99,7 +102,7 @@ impl Plugin {
         // Whoever stops the runtime ends it with the guests' threads; nobody waits for it.
         drop(self.shared.lanes.spawn(&self.pace, cpu, async move {
             let made = plugin.make(&charged).await;
-            plugin.warm.end(made);
+            plugin.warm.end(made.filter(Ready::can_be_kept));
             Ok(())
         }));
     }
@@ -107,7 +110,7 @@ impl Plugin {
     async fn make(&self, cpu: &Arc<CpuBudget>) -> Option<Ready> {
         let until = Instant::now() + MAKING;
         let _ticking = self.shared.ticker.hold();
-        let account = Account::open(std::time::Instant::now());
+        let account = Account::open(Instant::now());
         let mut store = self.store_of(self.state_of(self.of_the_host(MAKING), account, until), cpu);
         let instance = {
             let (store, pre) = (&mut store, &self.compiled.linked.pre);
@@ -118,5 +121,41 @@ impl Plugin {
             // The next call says what is wrong.
             Ok(Err(_)) | Err(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_are_made_or_kept_than_there_are_places() {
+        let warm = Warm::new(2);
+        assert!(warm.begin() && warm.begin() && !warm.begin(), "two are being made");
+        warm.end(Some("one"));
+        assert!(!warm.begin(), "one is ready, one is being made");
+        warm.end(Some("two"));
+        assert!(!warm.begin());
+        warm.making.fetch_add(1, Ordering::AcqRel);
+        warm.end(Some("three"));
+        assert_eq!([warm.take(), warm.take(), warm.take()], [Some("two"), Some("one"), None]);
+    }
+
+    #[test]
+    fn what_is_closed_stays_empty() {
+        let warm = Warm::new(2);
+        assert!(warm.begin() && warm.begin());
+        warm.end(Some("one"));
+        warm.close();
+        warm.end(Some("two"));
+        assert!(warm.take().is_none() && !warm.begin());
+    }
+
+    #[test]
+    fn instances_that_cannot_be_kept_are_made_once() {
+        let warm = Warm::<()>::new(2);
+        assert!(warm.begin());
+        warm.end(None);
+        assert!(!warm.begin());
     }
 }

@@ -8,6 +8,7 @@ mod flux;
 mod flux2;
 mod noise;
 mod qwen3;
+mod solver;
 mod text;
 mod unet;
 mod vae;

@@ -17,6 +17,7 @@ use crate::models::{Entry, Extras};
 use crate::pixels::Pixels;
 use crate::plan::plan;
 use crate::schedule::NoiseConfig;
+use crate::variant::Variant;
 
 #[tokio::test]
 async fn a_model_is_loaded_once_however_many_wait_for_it() {
@@ -99,7 +100,7 @@ impl Model for Paper {
         Ok(Box::new(Page { prompt: recipe.prompt.clone(), steps: recipe.steps }))
     }
 
-    fn dropped_tokens(&self, _: &str) -> crate::Result<usize> {
+    fn dropped_tokens(&self, _: &str, _: crate::weighting::Syntax) -> crate::Result<usize> {
         Ok(0)
     }
 }
@@ -164,7 +165,7 @@ fn send(
         fallback_seed: 0,
         trace_parent: None,
     };
-    let plan = plan(entry, &request, 0).unwrap();
+    let plan = plan(entry, &request, Variant::default(), 0).unwrap();
     let (answer, result) = oneshot::channel();
     thread.send(Work { entry: Arc::clone(entry), plan, request, context, permit: None, answer }).unwrap();
     result

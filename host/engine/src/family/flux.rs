@@ -19,13 +19,14 @@ use crate::nn::Rope;
 use crate::pixels::Pixels;
 use crate::prompt::TextTokenizer;
 use crate::reader::{ClipReader, Pooling, Text};
-use crate::rng::TorchGenerator;
+use crate::rng::Generator;
 use crate::schedule::Schedule;
 use crate::t5::T5;
 use crate::tiles;
 use crate::tokenizer::Tokens;
 use crate::trace::{Recorder, Trace, Values};
 use crate::vae::Decoder;
+use crate::weighting::Syntax;
 
 /// The family's line in the table.
 pub const FAMILY: Family = Family {
@@ -101,7 +102,7 @@ fn describe(files: &Files) -> Result<Facts> {
         tasks: vec![Task::TextToImage],
         inputs: ModelInputs { images: 0, references: 0 },
         guiding,
-        options: &["schedule"],
+        options: &["loras", "rng", "schedule"],
     })
 }
 
@@ -181,7 +182,8 @@ impl Flux {
     }
 
     fn encode(&self, prompt: &str, trace: Trace<'_>) -> Result<(Tensor, Tensor)> {
-        let reading = self.clip.read(&[Text { words: prompt, skip: 0 }], 0, Pooling::Plain, trace)?;
+        let reading =
+            self.clip.read(&[Text { words: prompt, skip: 0, syntax: Syntax::Plain }], 0, Pooling::Plain, trace)?;
         let whole = self.clip.ended(&reading, trace)?;
         let states = self.t5.states(&self.tokenizer.tokens(prompt)?.ids)?;
         trace.tell("text2", "last", &states)?;
@@ -194,7 +196,7 @@ impl Model for Flux {
         Ok(Box::new(self.paint(recipe, Trace::none())?))
     }
 
-    fn dropped_tokens(&self, prompt: &str) -> Result<usize> {
+    fn dropped_tokens(&self, prompt: &str, _: Syntax) -> Result<usize> {
         Ok(self.tokenizer.tokens(prompt)?.dropped)
     }
 }
@@ -210,7 +212,7 @@ struct Painting {
 }
 
 impl Velocity for Painting {
-    fn noise(&self, generator: &mut TorchGenerator) -> Vec<f32> {
+    fn noise(&self, generator: &mut Generator) -> Vec<f32> {
         // Drawn as a map, kept as a row of tokens of two by two latents: channel first, then row, then column.
         let (rows, columns) = self.grid;
         let channels = self.model.parts.transformer.channels;

@@ -20,12 +20,13 @@ use crate::pixels::Pixels;
 use crate::prompt::{ChatTokenizer, Thinking};
 use crate::qwen3::Qwen3;
 use crate::reference::prepare;
-use crate::rng::TorchGenerator;
+use crate::rng::Generator;
 use crate::schedule::Schedule;
 use crate::tiles;
 use crate::tokenizer::Tokens;
 use crate::trace::{Recorder, Trace, Values};
 use crate::vae::{Decoder, Encoder};
+use crate::weighting::Syntax;
 
 /// The family's line in the table.
 pub const FAMILY: Family = Family {
@@ -121,7 +122,7 @@ fn describe(files: &Files) -> Result<Facts> {
         tasks: vec![Task::TextToImage, Task::ImageToImage],
         inputs: ModelInputs { images: MAX_PICTURES, references: MAX_PICTURES },
         guiding: if parts.is_distilled { Guiding::Nothing } else { Guiding::Above(1.0) },
-        options: &["schedule"],
+        options: &["loras", "rng", "schedule"],
     })
 }
 
@@ -279,7 +280,7 @@ impl Model for Klein {
         Ok(Box::new(self.paint(recipe, &pictures.collect::<Vec<_>>(), Trace::none())?))
     }
 
-    fn dropped_tokens(&self, prompt: &str) -> Result<usize> {
+    fn dropped_tokens(&self, prompt: &str, _: Syntax) -> Result<usize> {
         Ok(self.tokenizer.tokens(prompt)?.dropped)
     }
 }
@@ -304,7 +305,7 @@ impl Painting {
 }
 
 impl Velocity for Painting {
-    fn noise(&self, generator: &mut TorchGenerator) -> Vec<f32> {
+    fn noise(&self, generator: &mut Generator) -> Vec<f32> {
         // Drawn as a map, kept as a row of tokens.
         let (tokens, channels) = (self.grid.0 * self.grid.1, self.model.parts.transformer.channels);
         let map = generator.normals(channels * tokens);

@@ -20,8 +20,10 @@ use crate::config;
 use crate::error::{Error, Result};
 use crate::given::Given;
 use crate::pixels::Pixels;
+use crate::rng::Rng;
 use crate::sampler::Choice;
 use crate::schedule::NoiseConfig;
+use crate::weighting::Syntax;
 
 /// Every family there is.
 pub const FAMILIES: &[Family] = &[
@@ -100,11 +102,11 @@ pub trait Model: Send + Sync {
     /// Whatever of the recipe is not possible.
     fn begin(self: Arc<Self>, recipe: &Recipe) -> Result<Box<dyn Run>>;
 
-    /// How many tokens of a prompt are more than the model reads.
+    /// How many tokens of a prompt are more than the model reads. Models without the option `prompt_syntax` know the plain one.
     ///
     /// # Errors
     /// [`Error::Tokenizer`].
-    fn dropped_tokens(&self, prompt: &str) -> Result<usize>;
+    fn dropped_tokens(&self, prompt: &str, syntax: Syntax) -> Result<usize>;
 }
 
 /// One picture being made.
@@ -142,6 +144,8 @@ pub struct Recipe {
     pub size: (u32, u32),
     /// Seed of the noise.
     pub seed: u64,
+    /// What draws the noise.
+    pub rng: Rng,
     /// Number of steps.
     pub steps: usize,
     /// Guidance scale.
@@ -152,6 +156,8 @@ pub struct Recipe {
     pub eta: f64,
     /// Text layers left out at the end.
     pub clip_skip: usize,
+    /// How both prompts are written.
+    pub prompt_syntax: Syntax,
     /// The pictures that it starts from.
     pub given: Option<Arc<Given>>,
 }

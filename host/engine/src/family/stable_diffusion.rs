@@ -52,7 +52,8 @@ struct OneReader {
 impl Prompts for OneReader {
     fn read(&self, texts: &[Text<'_>], trace: Trace<'_>) -> Result<Read> {
         let reading = self.reader.read(texts, 0, Pooling::None, trace)?;
-        let text = self.reader.normed(&reading.states()?)?;
+        let states = self.reader.normed(&reading.states()?)?;
+        let text = reading.weighted(&states)?;
         trace.tell("text", "last", &text)?;
         Ok(Read { text, pooled: None })
     }
@@ -63,5 +64,9 @@ impl Prompts for OneReader {
 
     fn tokens(&self, prompt: &str) -> Result<Tokens> {
         self.reader.tokens(prompt)
+    }
+
+    fn dropped(&self, text: Text<'_>) -> Result<usize> {
+        self.reader.dropped(text)
     }
 }

@@ -86,7 +86,7 @@ impl Prompts for TwoReaders {
     fn read(&self, texts: &[Text<'_>], trace: Trace<'_>) -> Result<Read> {
         let first = self.first.read(texts, 1, Pooling::None, trace)?;
         let second = self.second.read(texts, 1, Pooling::Projected, trace)?;
-        let text = Tensor::cat(&[first.states()?, second.states()?], D::Minus1)?;
+        let text = Tensor::cat(&[first.weighted(&first.states()?)?, second.weighted(&second.states()?)?], D::Minus1)?;
         trace.tell("text", "context", &text)?;
         Ok(Read { text, pooled: self.second.pooled(&second, trace)? })
     }
@@ -97,5 +97,9 @@ impl Prompts for TwoReaders {
 
     fn tokens(&self, prompt: &str) -> Result<Tokens> {
         self.first.tokens(prompt)
+    }
+
+    fn dropped(&self, text: Text<'_>) -> Result<usize> {
+        self.first.dropped(text)
     }
 }

@@ -17,12 +17,13 @@ use crate::flow::{Flowing, Velocity};
 use crate::pixels::Pixels;
 use crate::prompt::{ChatTokenizer, Thinking};
 use crate::qwen3::Qwen3;
-use crate::rng::TorchGenerator;
+use crate::rng::Generator;
 use crate::schedule::Schedule;
 use crate::tiles;
 use crate::tokenizer::Tokens;
 use crate::trace::{Recorder, Trace, Values};
 use crate::vae::Decoder;
+use crate::weighting::Syntax;
 use crate::z_image::{Caption, Transformer};
 
 /// The family's line in the table.
@@ -84,7 +85,7 @@ fn describe(files: &Files) -> Result<Facts> {
         tasks: vec![Task::TextToImage],
         inputs: ModelInputs { images: 0, references: 0 },
         guiding: Guiding::Above(0.0),
-        options: &["schedule"],
+        options: &["loras", "rng", "schedule"],
     })
 }
 
@@ -198,7 +199,7 @@ impl Model for ZImage {
         Ok(Box::new(self.paint(recipe, Trace::none())?))
     }
 
-    fn dropped_tokens(&self, prompt: &str) -> Result<usize> {
+    fn dropped_tokens(&self, prompt: &str, _: Syntax) -> Result<usize> {
         Ok(self.tokenizer.tokens(prompt)?.dropped)
     }
 }
@@ -227,7 +228,7 @@ impl Painting {
 }
 
 impl Velocity for Painting {
-    fn noise(&self, generator: &mut TorchGenerator) -> Vec<f32> {
+    fn noise(&self, generator: &mut Generator) -> Vec<f32> {
         generator.normals(self.dims().iter().product())
     }
 

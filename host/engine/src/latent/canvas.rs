@@ -11,8 +11,9 @@ use crate::error::{Error, Result};
 use crate::family::Recipe;
 use crate::given::{Given, Mask};
 use crate::pixels::Pixels;
-use crate::rng::TorchGenerator;
+use crate::rng::Generator;
 use crate::sampler::Sampler;
+use crate::trace::Trace;
 
 /// Where a run starts.
 pub(super) struct Canvas {
@@ -55,60 +56,71 @@ impl Canvas {
         model: &LatentDiffusion,
         recipe: &Recipe,
         sampler: &dyn Sampler,
-        noise: &mut TorchGenerator,
+        noise: &mut Generator,
     ) -> Result<Self> {
         let given = recipe.given.as_deref();
         let Some((given, image)) = given.and_then(|given| Some((given, given.images.first()?))) else {
             let drawn = noise.normals(model.latent_count(recipe.size));
             return Ok(Self { first: 0, latents: scaled(&drawn, sampler.start()), kept: None, beside: None });
         };
-        let first = first_step(sampler, given)?;
         let picture = model.picture(&image.fitted(recipe.size.0, recipe.size.1))?;
+        let start = Start { model, sampler, picture, first: first_step(sampler, given)?, strength: given.strength };
         match &given.mask {
-            None => {
-                let clean = model.sample(&picture, noise)?;
-                let drawn = noise.normals(clean.len());
-                Ok(Self { first, latents: sampler.noised(first, &clean, &drawn), kept: None, beside: None })
-            }
-            Some(mask) => Self::masked(model, (first, given.strength), &picture, mask, (sampler, noise)),
+            None => start.changed(noise),
+            Some(mask) => start.painted(&mask.fitted(recipe.size.0, recipe.size.1), noise),
         }
     }
+}
 
-    fn masked(
-        model: &LatentDiffusion,
-        (first, strength): (usize, f64),
-        picture: &Tensor,
-        mask: &Mask,
-        (sampler, noise): (&dyn Sampler, &mut TorchGenerator),
-    ) -> Result<Self> {
+/// A run that starts from a picture.
+struct Start<'a> {
+    model: &'a LatentDiffusion,
+    sampler: &'a dyn Sampler,
+    /// `[1, height, width, 3]` in -1..1.
+    picture: Tensor,
+    first: usize,
+    strength: f64,
+}
+
+impl Start<'_> {
+    /// All of the picture is changed.
+    fn changed(self, noise: &mut Generator) -> Result<Canvas> {
+        let clean = self.model.sample(&self.picture, noise)?;
+        let drawn = noise.normals(clean.len());
+        let latents = self.sampler.noised(self.first, &clean, &drawn);
+        Ok(Canvas { first: self.first, latents, kept: None, beside: None })
+    }
+
+    /// What a mask of the picture's size shows is painted anew.
+    fn painted(self, mask: &Mask, noise: &mut Generator) -> Result<Canvas> {
+        let Self { model, sampler, picture, first, strength } = self;
         let (_, height, width, _) = picture.dims4()?;
-        let mask = mask.fitted(width as u32, height as u32);
+        let size = (width as u32, height as u32);
         let starts_from_noise = strength >= 1.0;
         let clean = match model.sees_mask() && starts_from_noise {
             true => None,
-            false => Some(model.sample(picture, noise)?),
+            false => Some(model.sample(&picture, noise)?),
         };
-        let drawn = noise.normals(model.latent_count((width as u32, height as u32)));
+        let drawn = noise.normals(model.latent_count(size));
         let latents = match &clean {
             Some(clean) if !starts_from_noise => sampler.noised(first, clean, &drawn),
             _ => scaled(&drawn, sampler.start()),
         };
-        let painted = model.latent_mask(&mask, (width, height));
+        let painted = model.latent_mask(mask, (width, height));
         if !model.sees_mask() {
             // diffusers encodes the masked picture for these networks too, and does not look at it; the stream goes on after it.
             drop(noise.normals(drawn.len()));
             let kept = clean.map(|clean| Kept { clean, noise: drawn, painted });
-            return Ok(Self { first, latents, kept, beside: None });
+            return Ok(Canvas { first, latents, kept, beside: None });
         }
         let device = picture.device();
-        let stays = mask.painted().map(|is_painted| f32::from(u8::from(!is_painted)));
+        let stays = mask.painted().map(|is_painted| if is_painted { 0f32 } else { 1.0 });
         let stays = Tensor::from_iter(stays, device)?.reshape((1, height, width, 1))?;
-        let masked = model.sample(&picture.broadcast_mul(&stays)?, noise)?;
-        let masked = model.map(&masked, (width as u32, height as u32))?;
+        let masked = model.map(&model.sample(&picture.broadcast_mul(&stays)?, noise)?, size)?;
         let (_, latent_height, latent_width, _) = masked.dims4()?;
-        let painted = painted.into_iter().map(|is_painted| f32::from(u8::from(is_painted)));
+        let painted = painted.into_iter().map(|is_painted| if is_painted { 1f32 } else { 0.0 });
         let painted = Tensor::from_iter(painted, device)?.reshape((1, latent_height, latent_width, 1))?;
-        Ok(Self { first, latents, kept: None, beside: Some(Tensor::cat(&[&painted, &masked], 3)?) })
+        Ok(Canvas { first, latents, kept: None, beside: Some(Tensor::cat(&[&painted, &masked], 3)?) })
     }
 }
 
@@ -146,8 +158,8 @@ impl LatentDiffusion {
     }
 
     /// Latents of a picture, drawn from what the encoder says of them, scaled for the network: `[channels, height, width]`.
-    fn sample(&self, picture: &Tensor, noise: &mut TorchGenerator) -> Result<Vec<f32>> {
-        let posterior = self.encoder()?.forward(picture, crate::trace::Trace::none())?;
+    fn sample(&self, picture: &Tensor, noise: &mut Generator) -> Result<Vec<f32>> {
+        let posterior = self.encoder()?.forward(picture, Trace::none())?;
         let flat = |map: &Tensor| map.permute((0, 3, 1, 2))?.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>();
         let (mean, log_variance) = (flat(&posterior.mean)?, flat(&posterior.log_variance)?);
         let drawn = noise.normals(mean.len());

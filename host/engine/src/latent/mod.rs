@@ -25,6 +25,7 @@ use crate::tokenizer::Tokens;
 use crate::trace::{Recorder, Trace, Values};
 use crate::unet::{Conditions, Unet};
 use crate::vae::{Decoder, Encoder};
+use crate::weighting::Syntax;
 
 pub use run::Denoising;
 
@@ -44,6 +45,12 @@ pub(crate) trait Prompts: Send + Sync {
     /// # Errors
     /// [`crate::Error::Tokenizer`].
     fn tokens(&self, prompt: &str) -> Result<Tokens>;
+
+    /// How many tokens of a prompt are more than are read.
+    ///
+    /// # Errors
+    /// [`crate::Error::Tokenizer`], and [`crate::Error::Option`] for a prompt that its syntax refuses.
+    fn dropped(&self, text: Text<'_>) -> Result<usize>;
 }
 
 /// Prompts that were read.
@@ -115,7 +122,7 @@ pub(crate) fn describe(files: &Files, noise: NoiseConfig) -> Result<Facts> {
         tasks,
         inputs: ModelInputs { images: 1, references: 0 },
         guiding: Guiding::Above(1.0),
-        options: &["clip_skip", "eta", "schedule", "strength"],
+        options: &["clip_skip", "eta", "loras", "prompt_syntax", "rng", "schedule", "strength", "vae"],
     })
 }
 
@@ -126,11 +133,16 @@ impl LatentDiffusion {
     /// What the files lack, by file and key or tensor.
     pub(crate) fn load(files: &Files, noise: NoiseConfig, prompts: Box<dyn Prompts>, device: &Device) -> Result<Self> {
         let vae = config::vae(files)?;
+        let encoder = OnceLock::new();
+        if let Files::Asked(..) = files {
+            // Who only looks at a model sees all of it.
+            drop(encoder.set(Encoder::load(&vae, &files.weights("vae", WEIGHTS, device)?)?));
+        }
         Ok(Self {
             prompts,
             unet: Unet::load(&config::unet(files)?, &files.weights("unet", WEIGHTS, device)?)?,
             decoder: Decoder::load(&vae, &files.weights("vae", WEIGHTS, device)?)?,
-            encoder: OnceLock::new(),
+            encoder,
             schedule: Schedule::new(noise)?,
             vae,
             files: files.clone(),
@@ -157,7 +169,22 @@ impl LatentDiffusion {
     /// # Errors
     /// As [`Model::begin`].
     pub fn read(&self, prompts: &[&str], clip_skip: usize, size: (u32, u32), recorder: &Recorder) -> Result<Told> {
-        let texts: Vec<_> = prompts.iter().map(|words| Text { words, skip: clip_skip }).collect();
+        self.read_in(Syntax::Plain, prompts, clip_skip, size, recorder)
+    }
+
+    /// The same of prompts in a syntax: `[prompts, chunks · tokens, width]`.
+    ///
+    /// # Errors
+    /// As [`Model::begin`].
+    pub fn read_in(
+        &self,
+        syntax: Syntax,
+        prompts: &[&str],
+        clip_skip: usize,
+        size: (u32, u32),
+        recorder: &Recorder,
+    ) -> Result<Told> {
+        let texts: Vec<_> = prompts.iter().map(|words| Text { words, skip: clip_skip, syntax }).collect();
         let read = self.prompts.read(&texts, recorder.trace())?;
         let conditions = self.conditions(read, size, recorder.trace())?;
         let added = conditions.added.as_ref().map(Values::of).transpose()?;
@@ -253,8 +280,8 @@ impl Model for LatentDiffusion {
         Ok(Box::new(Denoising::begin(self, recipe)?))
     }
 
-    fn dropped_tokens(&self, prompt: &str) -> Result<usize> {
-        Ok(self.prompts.tokens(prompt)?.dropped)
+    fn dropped_tokens(&self, prompt: &str, syntax: Syntax) -> Result<usize> {
+        self.prompts.dropped(Text { words: prompt, skip: 0, syntax })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The denoising loop: one picture of a latent diffusion model being made.
 //!
 //! Negative prompt first, both in one batch; no second pass when guidance is at most 1; noise drawn as
-//! `[1, channels, height, width]` by the CPU generator of the seed. Where it starts, and what it keeps of a given picture, is
+//! `[1, channels, height, width]` by the generator that the recipe names. Where it starts, and what it keeps of a given picture, is
 //! `canvas.rs`.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::family::{Recipe, Run};
 use crate::pixels::Pixels;
 use crate::reader::Text;
-use crate::rng::TorchGenerator;
+use crate::rng::Generator;
 use crate::sampler::Sampler;
 use crate::trace::{Recorder, Trace, Values};
 use crate::unet::Conditions;
@@ -23,7 +23,7 @@ use crate::unet::Conditions;
 pub struct Denoising {
     model: Arc<LatentDiffusion>,
     sampler: Box<dyn Sampler>,
-    noise: TorchGenerator,
+    noise: Generator,
     /// Negative prompt first; one row when nothing is guided.
     conditions: Conditions,
     guidance: f64,
@@ -47,7 +47,7 @@ impl Denoising {
         let read = read(&model, recipe)?;
         let conditions = model.conditions(read, recipe.size, Trace::none())?;
         let sampler = recipe.choice.begin(&model.schedule, recipe.steps, recipe.eta)?;
-        let mut noise = TorchGenerator::new(recipe.seed);
+        let mut noise = recipe.rng.start(recipe.seed);
         let Canvas { first, latents, kept, beside } = Canvas::new(&model, recipe, &*sampler, &mut noise)?;
         let (clean, size, guidance) = (latents.clone(), recipe.size, recipe.guidance);
         Ok(Self { model, sampler, noise, conditions, guidance, latents, clean, size, first, kept, beside })
@@ -99,7 +99,7 @@ impl Denoising {
 /// Reads the prompts of a recipe: the negative one first, where the picture is guided. Layers are left out of the prompt
 /// alone, as diffusers has it.
 fn read(model: &LatentDiffusion, recipe: &Recipe) -> Result<Read> {
-    let prompt = Text { words: &recipe.prompt, skip: recipe.clip_skip };
+    let prompt = Text { words: &recipe.prompt, skip: recipe.clip_skip, syntax: recipe.prompt_syntax };
     if recipe.guidance <= 1.0 {
         return model.prompts.read(&[prompt], Trace::none());
     }
@@ -110,7 +110,8 @@ fn read(model: &LatentDiffusion, recipe: &Recipe) -> Result<Read> {
             Ok(Read { text: before(&read.text)?, pooled: read.pooled.as_ref().map(before).transpose()? })
         }
         (negative, _) => {
-            let negative = Text { words: negative.as_deref().unwrap_or_default(), skip: 0 };
+            let words = negative.as_deref().unwrap_or_default();
+            let negative = Text { words, skip: 0, syntax: recipe.prompt_syntax };
             model.prompts.read(&[negative, prompt], Trace::none())
         }
     }

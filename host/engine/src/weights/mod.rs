@@ -24,6 +24,7 @@ pub(crate) use table::{Table, read_header};
 
 use crate::checkpoint::Bytes;
 use crate::error::{Error, Result};
+use crate::variant::Change;
 
 /// A file of weights: its bytes, and where in them each tensor lies.
 pub(crate) struct Opened {
@@ -67,6 +68,8 @@ pub struct Weights {
     device: Device,
     component: Arc<str>,
     path: String,
+    /// What is added to what the files hold.
+    change: Option<Arc<Change>>,
 }
 
 impl Weights {
@@ -86,7 +89,18 @@ impl Weights {
     }
 
     fn new(component: &str, source: Source, device: &Device) -> Self {
-        Self { source: Arc::new(source), device: device.clone(), component: component.into(), path: String::new() }
+        Self {
+            source: Arc::new(source),
+            device: device.clone(),
+            component: component.into(),
+            path: String::new(),
+            change: None,
+        }
+    }
+
+    /// The same tensors, with what a variant adds to them.
+    pub(crate) fn changed(self, change: Arc<Change>) -> Self {
+        Self { change: Some(change), ..self }
     }
 
     /// Goes down to a part, such as `down_blocks.0`.
@@ -159,7 +173,13 @@ impl Weights {
         let full = self.name(name);
         match &*self.source {
             Source::Files { files, places } => match places.get(&full) {
-                Some(place) => read(files, place, &self.device).map_err(|reason| self.wrong(name, reason)),
+                Some(place) => {
+                    let tensor = read(files, place, &self.device).map_err(|reason| self.wrong(name, reason))?;
+                    match &self.change {
+                        Some(change) => change.patches.add(&self.component, &full, tensor),
+                        None => Ok(tensor),
+                    }
+                }
                 None => Err(self.wrong(name, "is missing".to_owned())),
             },
             Source::Asked(_) => Err(self.wrong(name, "must be asked for by its shape".to_owned())),
@@ -211,7 +231,11 @@ fn read(files: &[Opened], place: &Place, device: &Device) -> std::result::Result
 }
 
 impl Turn {
-    fn apply(self, tensor: &Tensor) -> candle_core::Result<Tensor> {
+    /// Does it.
+    ///
+    /// # Errors
+    /// A tensor operation that failed.
+    pub(crate) fn apply(self, tensor: &Tensor) -> candle_core::Result<Tensor> {
         match self {
             Self::Transpose => tensor.t()?.contiguous(),
             Self::Squeeze => {

@@ -160,7 +160,45 @@ fn folder_that_others_may_enter_is_not_used() {
     let error = Cache::open(&plugins.join("compiled"), &plugins, 1 << 20).err().unwrap().to_string();
     assert!(error.ends_with("is in the plugins folder"), "{error}");
     symlink(&plugins, kept.root.join("link")).unwrap();
-    assert!(Cache::open(&kept.root.join("link"), &plugins, 1 << 20).is_err());
+    fs::write(kept.root.join("file"), "x").unwrap();
+    for name in ["link", "file"] {
+        let error = Cache::open(&kept.root.join(name), &plugins, 1 << 20).err().unwrap().to_string();
+        assert!(error.ends_with("is no folder"), "{error}");
+    }
+}
+
+#[test]
+fn file_that_is_none_or_too_long_or_somebody_elses_is_not_read() {
+    let kept = Kept::new("private");
+    let path = kept.store(ONE);
+    let length = fs::metadata(&path).unwrap().len();
+    assert_eq!(read_private(&path, length).unwrap().len() as u64, length);
+    let refused = |path: &Path, most| read_private(path, most).unwrap_err().to_string();
+    assert!(refused(&path, length - 1).ends_with(&format!("more than {}", length - 1)));
+    assert_eq!(refused(&kept.cache.folder, length), "it is no file");
+    let metadata = fs::metadata(&path).unwrap();
+    check_private(&path, &metadata).unwrap();
+    // Who may do anything gives a file away; anybody else finds one that is not his.
+    let foreign = if geteuid().is_root() {
+        std::os::unix::fs::chown(&path, Some(12345), None).unwrap();
+        path
+    } else {
+        PathBuf::from("/")
+    };
+    let error = check_private(&foreign, &fs::metadata(&foreign).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("belongs to user"), "{error}");
+}
+
+#[test]
+fn key_of_a_wrong_length_is_made_anew() {
+    let kept = Kept::new("short");
+    let (path, key) = (kept.store(ONE), kept.cache.folder.join(KEY_FILE));
+    let before = fs::read(&key).unwrap();
+    fs::write(&key, &before[..KEY_BYTES - 1]).unwrap();
+    let next = open(&kept.root, 1 << 20).unwrap();
+    let after = fs::read(&key).unwrap();
+    assert!(after.len() == KEY_BYTES && after[..8] != before[..8]);
+    assert!(next.load(&kept.engine, &digest(ONE)).is_none() && !path.exists());
 }
 
 #[test]

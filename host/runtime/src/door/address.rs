@@ -170,6 +170,7 @@ mod tests {
             "100.64.0.1",
             "198.18.0.1",
             "::1",
+            "fec0::1",
             "fd12:3456::1",
             "fe80::1",
             "::ffff:127.0.0.1",
@@ -189,10 +190,15 @@ mod tests {
         let never = [
             "0.0.0.0",
             "0.1.2.3",
+            "169.254.169.253",
             "169.254.169.254",
             "169.254.170.2",
+            "169.254.170.23",
             "100.100.100.200",
+            "192.0.0.8",
             "192.0.0.192",
+            "192.88.99.1",
+            "198.51.100.7",
             "168.63.129.16",
             "224.0.0.1",
             "255.255.255.255",
@@ -201,7 +207,10 @@ mod tests {
             "203.0.113.9",
             "::",
             "ff02::1",
+            "fd00:ec2::23",
             "fd00:ec2::254",
+            "fd20:ce::254",
+            "3fff::1",
             "::ffff:169.254.169.254",
             "64:ff9b::a9fe:a9fe",
             "2002:a9fe:a9fe::",
@@ -215,6 +224,21 @@ mod tests {
         ];
         for address in never {
             assert_eq!(verdicts(address), (false, false), "{address}");
+        }
+    }
+
+    #[test]
+    fn refusal_says_what_kind_of_address_it_is() {
+        let rows = [
+            ("192.0.0.192", "a cloud's metadata"),
+            ("192.0.0.8", "a reserved"),
+            ("ff02::1", "a multicast"),
+            ("fec0::1", "a private"),
+            ("4000::1", "a reserved"),
+        ];
+        for (address, what) in rows {
+            let refused = check("h", address.parse().unwrap(), Reach::Public).unwrap_err();
+            assert_eq!(refused.to_string(), format!("h leads to {address}, {what} address"));
         }
     }
 

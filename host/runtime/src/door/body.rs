@@ -178,6 +178,18 @@ mod tests {
         assert_eq!(pieces.0.len(), 1);
     }
 
+    #[test]
+    fn body_of_other_bytes_than_text_gets_no_credential() {
+        let insert = || JsonInsert::new(vec!["key".to_owned()], "sesame");
+        let with = |bytes: &'static [u8]| {
+            let mut pieces = Pieces::default();
+            pieces.plain(bytes);
+            pieces.with_insert(insert()).map(wire)
+        };
+        assert_eq!(with(b"{}").unwrap(), b"{\"key\":\"sesame\"}");
+        assert_eq!(with(b"{\"a\":\"\xff\"}").unwrap_err(), NoPlace::NotJson);
+    }
+
     #[tokio::test]
     async fn empty_parts_of_a_stream_are_left_out_beside_a_credential() {
         let parts = ["{\"a\":", "", "", "1}"].map(|part| Ok::<_, Infallible>(Bytes::from(part)));

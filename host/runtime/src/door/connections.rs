@@ -73,4 +73,14 @@ mod tests {
         assert_eq!(kept(0..3), 3, "those that were kept are kept on");
         assert!(Connections::new(1).keeps("https://a.test"));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn origin_that_was_not_asked_for_long_gives_its_place_up() {
+        let connections = Connections::new(1);
+        assert!(connections.keeps("https://a.test") && !connections.keeps("https://b.test"));
+        tokio::time::advance(2 * IDLE - Duration::from_millis(1)).await;
+        assert!(!connections.keeps("https://b.test"), "its connection may still lie idle");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(connections.keeps("https://b.test") && !connections.keeps("https://a.test"));
+    }
 }

@@ -84,18 +84,23 @@ impl Grant {
     }
 
     /// Tells whether a credential may go along with a request. It may where one want and one grant for the request name it.
+    /// What is wanted for whatever the operator names is not for an origin that the manifest names itself: a key for somebody
+    /// else's server does not go to the provider because the operator wrote the provider's name, too.
     pub(crate) fn may_carry(&self, credential: &str, method: &Method, url: &Url) -> bool {
         let Ok(asked) = self.ask(method, url) else { return false };
-        let is_wanted = self.wanting(&asked).any(|want| want.credentials.contains(credential));
+        let is_wanted = self.wanting(&asked).any(|want| self.is_lent(want, credential, &asked.origin));
         is_wanted && self.giving(&asked).any(|grant| grant.gives_credential(credential))
+    }
+
+    fn is_lent(&self, want: &Want, credential: &str, origin: &Origin) -> bool {
+        want.credentials.contains(credential) && (want.origin != WantedOrigin::Operator || !self.is_named(origin))
     }
 
     /// Why a credential does not go along with a request that may be sent without it.
     pub(crate) fn credential_denial(&self, name: &str, url: &Url) -> Denial {
         let origin = Origin::of(url).map(|origin| origin.to_string()).unwrap_or_default();
         let is_wanted = Origin::of(url).is_some_and(|origin| {
-            let names = |want: &&Want| want.credentials.contains(name);
-            self.wants.iter().filter(names).any(|want| self.is_origin_wanted(want, &origin))
+            self.wants.iter().any(|want| self.is_lent(want, name, &origin) && self.is_origin_wanted(want, &origin))
         });
         let message = format!("plugin {} may not send its credential {name:?} there: {origin}", self.id);
         let fix = format!("to allow it: easel plugin grant {} --all", self.id);
@@ -169,12 +174,16 @@ impl Grant {
     /// A name that the manifest itself wants is a public one: should its address change to one inside, that is an attack. A
     /// name that only the operator gave, and an address, are meant as they stand. A pattern never reaches inside.
     fn reach_of(&self, origin: &Origin) -> Reach {
-        let is_named = self.wants.iter().any(|want| match &want.origin {
+        let is_public = self.is_named(origin) && !origin.is_address();
+        if self.is_exactly_given(origin) && !is_public { Reach::Inside } else { Reach::Public }
+    }
+
+    /// Whether the manifest itself names an origin.
+    fn is_named(&self, origin: &Origin) -> bool {
+        self.wants.iter().any(|want| match &want.origin {
             WantedOrigin::Named(pattern) => pattern.matches(origin),
             WantedOrigin::Operator => false,
-        });
-        let is_public = is_named && !origin.is_address();
-        if self.is_exactly_given(origin) && !is_public { Reach::Inside } else { Reach::Public }
+        })
     }
 
     fn line_for(&self, origin: &Origin) -> String {
@@ -222,6 +231,8 @@ mod tests {
             "https://x.a.com/",
             "https://a.com@b.com/",
             "https://u:p@a.com/",
+            "https://u@a.com/",
+            "https://:p@a.com/",
             "https://a.com.evil.com/",
             "https://аpple.com/",
             "ftp://a.com/",
@@ -233,6 +244,8 @@ mod tests {
         let line = "to allow it, write in easel.toml under [plugin.p]: \
                     origins = [\"https://a.com\", \"https://c.com\", \"https://b.com\"]";
         assert_eq!(denial, Denial { message: "plugin p may not reach https://b.com".into(), fix: Some(line.into()) });
+        let denial = check("https://c.com/x").unwrap_err();
+        assert_eq!(denial, Denial { message: "plugin p may not reach https://c.com".into(), fix: None }, "not wanted");
         assert!(grant.check(&Method::DELETE, &Url::parse("https://a.com/").unwrap()).is_err());
         assert_eq!(grant.ungranted(), ["https://b.com"]);
     }
@@ -246,6 +259,20 @@ mod tests {
         assert_eq!(check("http://10.0.0.5/"), Ok(Reach::Inside));
         assert_eq!(check("http://comfy.lan:8188/"), Ok(Reach::Inside));
         assert!(check("http://comfy.lan/").is_err());
+        let reach = |text: &str| grant.reach(&Url::parse(text).unwrap());
+        assert_eq!(reach("http://comfy.lan:8188/token"), Some(Reach::Inside));
+        assert_eq!(reach("http://10.0.0.6/token"), None, "neither wanted nor granted");
+        let nobody = Origin::of(&Url::parse("http://10.0.0.6/").unwrap()).unwrap();
+        assert_eq!(grant.reach_of(&nobody), Reach::Public, "what nobody granted is never inside");
+    }
+
+    #[test]
+    fn reach_of_an_endpoint_is_told_only_where_it_is_wanted_and_granted() {
+        let wanted = grant("[\"https://a.com\"]", &[]);
+        let granted = grant("[\"https://b.com\"]", &["https://a.com"]);
+        let both = grant("[\"https://a.com\"]", &["https://a.com"]);
+        let told = [wanted, granted, both].map(|grant| grant.reach(&url("https://a.com/token")));
+        assert_eq!(told, [None, None, Some(Reach::Public)]);
     }
 
     /// A grant of `[[network]]` wants and grants of the same form.
@@ -295,8 +322,10 @@ mod tests {
     fn credential_goes_only_where_want_and_grant_name_it() {
         let wants =
             ["origin = \"https://api.a.com\"\ncredential = [\"key\", \"other\"]", "origin = \"https://cdn.a.com\""];
-        let given =
-            [given("https://api.a.com", None, None, &["key"]), given("https://cdn.a.com", None, None, &["key"])];
+        let given = [
+            given("https://api.a.com", None, None, &["key"]),
+            given("https://cdn.a.com", None, None, &["key", "other"]),
+        ];
         let grant = listed(&wants, &given);
         let may = |name: &str, text: &str| grant.may_carry(name, &Method::GET, &url(text));
         assert!(may("key", "https://api.a.com/x"));
@@ -305,6 +334,18 @@ mod tests {
         assert!(!may("key", "https://evil.com/x") && !may("nothing", "https://api.a.com/x"));
         assert!(grant.credential_denial("other", &url("https://api.a.com/x")).fix.is_some());
         assert!(grant.credential_denial("key", &url("https://cdn.a.com/x")).fix.is_none());
+    }
+
+    #[test]
+    fn credential_for_what_the_operator_names_does_not_go_to_what_the_manifest_names() {
+        let wants =
+            ["origin = \"https://*.a.com\"\ncredential = \"key\"", "origin = \"operator\"\ncredential = \"other\""];
+        let both = |origin: &str| given(origin, None, None, &["key", "other"]);
+        let grant = listed(&wants, &[both("https://api.a.com"), both("https://mine.com")]);
+        let may = |name: &str, text: &str| grant.may_carry(name, &Method::GET, &url(text));
+        assert_eq!((may("key", "https://api.a.com/"), may("other", "https://api.a.com/")), (true, false));
+        assert_eq!((may("key", "https://mine.com/"), may("other", "https://mine.com/")), (false, true));
+        assert!(grant.credential_denial("other", &url("https://api.a.com/")).fix.is_none());
     }
 
     #[test]
@@ -323,6 +364,8 @@ mod tests {
         assert_eq!(check("https://nas.a.com/"), Ok(Reach::Public), "the manifest wants it, so it is a public name");
         assert_eq!(check("http://comfy.lan:8188/"), Ok(Reach::Inside));
         assert!(check("https://x.b.com/").is_err(), "what the operator names for an open want is exact");
+        let is_met = |number: usize| is_met(&grant.wants[1], &grant.given[number]);
+        assert!(!is_met(1) && is_met(3), "so a pattern meets no open want");
     }
 
     #[test]

@@ -448,6 +448,27 @@ mod tests {
     }
 
     #[test]
+    fn of_a_long_name_only_so_much_is_held_as_could_be_the_one_that_is_sought() {
+        let mut insert = JsonInsert::new(vec!["key".to_owned()], "s");
+        insert.push(format!("{{\"{}", "k".repeat(100_000)).as_bytes()).unwrap();
+        assert!(insert.text.len() <= 3 * 12 + 1, "{} bytes are held", insert.text.len());
+    }
+
+    #[test]
+    fn picture_stands_in_a_text_and_is_left_out_where_the_credential_goes() {
+        let begun = |text: &str| {
+            let mut insert = JsonInsert::new(vec!["key".to_owned()], "s");
+            insert.push(text.as_bytes()).unwrap();
+            insert.push_opaque()
+        };
+        assert_eq!(begun("{\"a\":\""), Ok(true));
+        assert_eq!(begun("{\"key\":\"data:"), Ok(false));
+        for text in ["", "{", "{\"a\":", "{\"a", "{\"a\":1", "{\"a\":\"\\"] {
+            assert_eq!(begun(text), Err(NoPlace::NotJson), "{text}");
+        }
+    }
+
+    #[test]
     fn any_body_cut_anywhere_becomes_what_a_parsed_tree_would() {
         let mut random = Random::new(7);
         let names = ["a", "b", "key", "0", "1", "é/~"];

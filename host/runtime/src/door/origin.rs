@@ -23,9 +23,9 @@ impl Origin {
         let wrong =
             || format!("{text:?} must be an origin such as \"https://api.example.com\" or \"http://10.0.0.5:8188\"");
         let url = Url::parse(text).map_err(|_| wrong())?;
-        let is_bare =
-            url.path() == "/" && url.query().is_none() && url.fragment().is_none() && !text.ends_with(['?', '#']);
-        let is_plain = url.username().is_empty() && url.password().is_none() && !text.contains(['*', '@', '%', '\\']);
+        let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        // A user name or a password would have an @ behind it.
+        let is_plain = !text.contains(['*', '@', '%', '\\']);
         let origin = Self::of(&url).filter(|_| is_bare && is_plain && text.trim() == text).ok_or_else(wrong)?;
         if matches!(&origin.host, Host::Domain(name) if name.ends_with('.')) { Err(wrong()) } else { Ok(origin) }
     }
@@ -158,7 +158,9 @@ mod tests {
             "https://*.example.com",
             "https://a.com/v1",
             "https://a.com?x",
+            "https://a.com?",
             "https://a.com#x",
+            "https://a.com#",
             "https://u@a.com",
             "https://u:p@a.com",
             "ws://a.com",
@@ -191,6 +193,8 @@ mod tests {
             "https://a.example.com.",
             "https://a.example.com:8443",
             "http://a.example.com",
+            "http://a.example.com:443",
+            "https://.example.com",
             "https://a.example.com.evil.org",
             "https://1.2.3.4",
         ];

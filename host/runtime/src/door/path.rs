@@ -292,9 +292,14 @@ mod tests {
             assert!(covers(one, other), "{one} {other}");
             assert!(covers("/**", other) && covers(other, other));
         }
-        for (one, other) in
-            [("/v1/*", "/v1/**"), ("/v1/a", "/v1/*"), ("/v1/*", "/v1/"), ("/v1/**", "/**"), ("/a", "/b")]
-        {
+        for (one, other) in [
+            ("/v1/*", "/v1/**"),
+            ("/v1/*", "/v1/a/b"),
+            ("/v1/a", "/v1/*"),
+            ("/v1/*", "/v1/"),
+            ("/v1/**", "/**"),
+            ("/a", "/b"),
+        ] {
             assert!(!covers(one, other), "{one} {other}");
         }
     }

@@ -238,6 +238,7 @@ mod tests {
             hex(SECRET, "-_.!~*'()"),
             escaped(&json[1..json.len() - 1], "", false),
             json[1..json.len() - 1].replace('&', "\\u0026"),
+            escaped(&json[1..json.len() - 1].replace('/', "\\/"), "", false),
             r"sk-\u0022a/b\\ c\u002Bd=\u00E9%\u0026\uD83D\uDD11?secret".to_owned(),
         ];
         for text in texts {
@@ -248,8 +249,29 @@ mod tests {
     }
 
     #[test]
+    fn every_way_to_encode_a_secret_in_an_address_is_found() {
+        // Encoders differ in which of these they leave alone.
+        let secret = "sk-~!*'() /secret";
+        let scrubber = scrubber(&[secret]);
+        let rows = [
+            "sk-~%21%2A%27%28%29%20%2Fsecret",
+            "sk-~%21%2a%27%28%29%20%2fsecret",
+            "sk-~!*'()%20%2Fsecret",
+            "sk-~!*'()%20%2fsecret",
+            "sk-%7E%21*%27%28%29+%2Fsecret",
+            "sk-%7e%21*%27%28%29+%2fsecret",
+        ];
+        for text in rows {
+            assert_eq!(scrubber.text(&format!("?key={text}&a=b")), format!("?key={}&a=b", "*".repeat(text.len())));
+        }
+    }
+
+    #[test]
     fn base64_hides_no_secret_wherever_it_begins() {
-        let secret = "sk-hostile-0123456789";
+        ["sk-hostile-0123456789", "sk-~~~???>>>~~~???>>>"].into_iter().for_each(is_found_in_base64);
+    }
+
+    fn is_found_in_base64(secret: &str) {
         let scrubber = scrubber(&[secret]);
         for before in 0..7 {
             for after in 0..4 {

@@ -232,4 +232,24 @@ mod tests {
         }
         assert_eq!(tokens.0.lock().await.len(), MAX_TOKENS);
     }
+
+    #[tokio::test]
+    async fn token_is_for_its_key_and_its_scope_only() {
+        let tokens = Tokens::default();
+        let mut given = Vec::new();
+        for (number, (key, scope)) in [("a", "x"), ("b", "x"), ("a", "y"), ("a", "x")].into_iter().enumerate() {
+            let body = format!(r#"{{"access_token":"token-{number}","expires_in":3600}}"#);
+            let ask = async { Token::read(body.as_bytes()).ok_or(()) };
+            given.push(tokens.get(&Secret::new(key), scope, ask).await.unwrap().expose().to_owned());
+        }
+        assert_eq!(given, ["token-0", "token-1", "token-2", "token-0"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn token_is_kept_for_a_day_at_most_and_an_empty_one_is_none() {
+        let token = Token::read(format!(r#"{{"access_token":"token","expires_in":{}}}"#, u64::MAX).as_bytes());
+        let day = Duration::from_secs(24 * 60 * 60);
+        assert_eq!(token.unwrap().until, Instant::now() + day - MARGIN);
+        assert!(Token::read(br#"{"access_token":"","expires_in":3600}"#).is_none());
+    }
 }

@@ -177,6 +177,7 @@ mod tests {
         let vaults = Vaults::default();
         drop(vaults.take(settings("first-value")));
         let vault = vaults.of("p");
+        vault.set_variables([("key".to_owned(), Secret::new("of-a-variable"))].into());
         drop(vaults.take(BTreeMap::new()));
         assert_eq!(vault.get("key"), None);
         drop(vault);

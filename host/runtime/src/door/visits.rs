@@ -5,9 +5,10 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use easel_core::TraceParent;
+use tokio::time::Instant;
 
 use super::trace::Trace;
 use super::{Denial, DoorError};
@@ -108,19 +109,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn waits_at_the_same_time_count_once_and_one_that_goes_on_counts_too() {
+    #[tokio::test(start_paused = true)]
+    async fn waits_at_the_same_time_count_once_and_one_that_goes_on_counts_too() {
         let visits = Arc::new(Visits::new("test", None, Arc::default()));
-        assert_eq!(visits.waited(), Duration::ZERO);
-        let begun = Instant::now();
+        let waited_after = async |millis: u64| {
+            tokio::time::advance(Duration::from_millis(millis)).await;
+            visits.waited().as_millis()
+        };
+        assert_eq!(waited_after(1).await, 0);
         let (one, other) = (visits.wait(), visits.wait());
-        std::thread::sleep(Duration::from_millis(2));
+        assert_eq!(waited_after(2).await, 2);
         drop(one);
-        assert!(visits.waited() >= Duration::from_millis(2), "the other goes on");
+        assert_eq!(waited_after(3).await, 5, "the other goes on");
         drop(other);
-        let whole = begun.elapsed();
-        assert!(visits.waited() >= Duration::from_millis(2) && visits.waited() <= whole, "{:?}", visits.waited());
-        assert_eq!(visits.waited(), visits.waited(), "nothing is waited for");
+        assert_eq!(waited_after(4).await, 5, "nothing is waited for");
+        let _third = visits.wait();
+        assert_eq!(waited_after(5).await, 10);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use wasmtime_wasi_http::{
 };
 
 use super::error::TooLong;
-use super::{Body, Door, DoorError, Incoming, Outgoing, Visits, is_connection_header};
+use super::{Body, Door, DoorError, Incoming, Outgoing, Visits};
 
 /// Names the credential of a `wasi:http` request.
 const CREDENTIAL: HeaderName = HeaderName::from_static("x-easel-credential");
@@ -60,7 +60,8 @@ impl WasiHttpHooks for Hooks {
     }
 }
 
-fn outgoing(
+/// What is to leave of a request, if its body can be sent.
+pub(super) fn outgoing(
     door: &Door,
     visits: &Visits,
     request: http::Request<WasiBody>,
@@ -79,9 +80,6 @@ fn outgoing(
     // A declared length was checked against the body when the plugin finished it.
     let length: Option<HeaderValue> = parts.headers.remove(http::header::CONTENT_LENGTH);
     parts.headers.remove(HOST);
-    if let Some(name) = parts.headers.keys().find(|name| is_connection_header(name)) {
-        return Err(refused(DoorError::Header(name.to_string())));
-    }
     let most = door.limits.request_bytes;
     let is_empty = http_body::Body::is_end_stream(&body);
     let sized = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
@@ -141,7 +139,6 @@ fn explain(error: &DoorError) -> Error {
         DoorError::Encoding { encoding, .. } => Error::HttpResponseContentCoding(Some(encoding.clone())),
         DoorError::Header(_)
         | DoorError::Credential(_)
-        | DoorError::Elsewhere { .. }
         | DoorError::Unfit(_)
         | DoorError::NoPlace(_)
         | DoorError::Token { .. } => Error::InternalError(Some(error.to_string())),

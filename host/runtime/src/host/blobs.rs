@@ -40,6 +40,12 @@ impl Blob {
     pub(crate) fn lent(image: &Image) -> Self {
         Self { bytes: image.bytes.clone(), media_type: image.format.media_type().into(), _held: None }
     }
+
+    /// What one reading gives: what there is from here on, and never more than enters a plugin at once.
+    fn part(&self, offset: u64, max: u32) -> &[u8] {
+        let rest = usize::try_from(offset).ok().and_then(|offset| self.bytes.get(offset..)).unwrap_or_default();
+        &rest[..MAX_READ.min(max as usize).min(rest.len())]
+    }
 }
 
 /// How many bytes one call may hold in blobs, documents and what becomes one.
@@ -132,10 +138,7 @@ impl blobs::HostBlob for State {
 
     fn read(&mut self, blob: Resource<Blob>, offset: u64, max: u32) -> wasmtime::Result<Vec<u8>> {
         self.trail.step("blob.read");
-        let bytes = &self.table.get(&blob)?.bytes;
-        let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-        let end = begin.saturating_add(MAX_READ.min(max as usize)).min(bytes.len());
-        Ok(bytes.slice(begin..end).to_vec())
+        Ok(self.table.get(&blob)?.part(offset, max).to_vec())
     }
 
     fn share(&mut self, blob: Resource<Blob>) -> wasmtime::Result<Resource<Blob>> {
@@ -209,6 +212,17 @@ mod tests {
         assert!(first.grow(1).is_err());
         drop(second);
         first.grow(8).ok().unwrap();
+    }
+
+    #[test]
+    fn reading_gives_what_there_is_and_no_more_than_enters_a_plugin_at_once() {
+        let blob = Blob::new(vec![7; MAX_READ + 10], "text/plain", BlobQuota::new(10).open());
+        let part = |offset, max| blob.part(offset, max).len();
+        assert_eq!(
+            [part(0, u32::MAX), part(10, u32::MAX), part(11, u32::MAX), part(3, 5)],
+            [MAX_READ, MAX_READ, MAX_READ - 1, 5]
+        );
+        assert_eq!([part(MAX_READ as u64 + 10, 9), part(u64::MAX, u32::MAX), part(5, 0)], [0, 0, 0]);
     }
 
     #[test]

@@ -123,12 +123,7 @@ impl State {
                 fetch::Part::File((name, file, blob)) => {
                     let blob = self.table.delete(blob)?;
                     let (name, file, media_type) = (form_name(&name), form_name(&file), &blob.media_type);
-                    if HeaderValue::from_str(media_type).is_err() {
-                        return Err(Failure::new(
-                            ErrorKind::Internal,
-                            format!("media type {media_type:?} is not plain"),
-                        ));
-                    }
+                    check_media_type(media_type)?;
                     pieces.plain(format!(
                         "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"{file}\"\r\n\
                          Content-Type: {media_type}\r\n\r\n"
@@ -148,6 +143,12 @@ fn check_parts(parts: usize) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::new(ErrorKind::LimitExceeded, format!("a form may have at most {MAX_PARTS} parts, not {parts}")))
+}
+
+/// A media type that cannot end the line that it stands in.
+fn check_media_type(media_type: &str) -> Result<(), Failure> {
+    let wrong = |_| Failure::new(ErrorKind::Internal, format!("media type {media_type:?} is not plain"));
+    HeaderValue::from_str(media_type).map(drop).map_err(wrong)
 }
 
 /// A name in a form, as the HTML standard writes it.
@@ -269,7 +270,6 @@ impl From<DoorError> for Failure {
     fn from(error: DoorError) -> Self {
         let kind = match error {
             DoorError::Denied(_) | DoorError::Address(_) => ErrorKind::NetworkDenied,
-            DoorError::Elsewhere { .. } => ErrorKind::NetworkDenied,
             DoorError::Header(_) | DoorError::Credential(_) | DoorError::Unfit(_) | DoorError::NoPlace(_) => {
                 ErrorKind::Internal
             }
@@ -294,6 +294,14 @@ mod tests {
     fn names_in_a_form_cannot_leave_their_quotes() {
         assert_eq!(form_name("a\"\r\nX: y"), "a%22%0D%0AX: y");
         assert_ne!(boundary(), boundary());
+    }
+
+    #[test]
+    fn media_type_in_a_form_cannot_leave_its_line() {
+        assert!(check_media_type("image/svg+xml; charset=utf-8").is_ok());
+        for media_type in ["image/png\r\nX: y", "image/png\n", "image/png\0"] {
+            assert!(check_media_type(media_type).is_err(), "{media_type:?}");
+        }
     }
 
     #[test]

@@ -62,12 +62,18 @@ mod tests {
 
     #[test]
     fn wishes_never_exceed_the_hosts_limits() {
-        let manifest = Manifest::parse(&format!("{HEAD}[limits]\nmemory_mib = 9999\ncpu_ms = 20")).unwrap();
         let host = HostLimits::default();
-        let limits = manifest.limits.within(&host);
-        assert_eq!(
-            (limits.memory_bytes, limits.cpu, limits.wall),
-            (host.memory_bytes, Duration::from_millis(20), host.wall)
-        );
+        let within = |wishes: &str| Manifest::parse(&format!("{HEAD}[limits]\n{wishes}")).unwrap().limits.within(&host);
+        let most = 1_000_000;
+        let greedy = format!("memory_mib = {most}\ncpu_ms = {most}\nwall_s = {most}\nconcurrency = {most}");
+        assert_eq!(within(&greedy), host);
+        let modest = HostLimits {
+            memory_bytes: 8 << 20,
+            cpu: Duration::from_millis(20),
+            wall: Duration::from_secs(3),
+            calls_per_plugin: 1,
+            ..host.clone()
+        };
+        assert_eq!(within("memory_mib = 8\ncpu_ms = 20\nwall_s = 3\nconcurrency = 1"), modest);
     }
 }

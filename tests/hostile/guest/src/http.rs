@@ -105,7 +105,7 @@ pub fn fetch_document(words: &[&str]) -> Result<String, PluginError> {
     Ok(format!("{values:?} {} {} {left:?}", blob.size(), blob.media_type()))
 }
 
-/// The lengths of the body's chunks, and how many of its bytes are left afterwards: `... max=BYTES`.
+/// The lengths of the body's chunks, and how many of its bytes are left afterwards: `... max=BYTES rest=BYTES`.
 pub fn fetch_chunks(words: &[&str]) -> Result<String, PluginError> {
     let number = |name: &str| words.iter().find_map(|word| word.strip_prefix(name)?.parse::<u32>().ok());
     let response = send(words, Body::None)?;
@@ -118,7 +118,7 @@ pub fn fetch_chunks(words: &[&str]) -> Result<String, PluginError> {
         }
     }
     let longest = lengths.iter().max().copied().unwrap_or_default();
-    let left = Response::bytes(response, 1 << 20)?;
+    let left = Response::bytes(response, number("rest=").unwrap_or(1 << 20))?;
     Ok(format!("{read} {longest} {}", left.len()))
 }
 

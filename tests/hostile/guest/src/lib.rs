@@ -233,7 +233,7 @@ fn standard_library(what: &str) -> String {
             )
         }
         "random" => bindings::wasi::random::random::get_random_bytes(8).len().to_string(),
-        "random-flood" => bindings::wasi::random::random::get_random_bytes(1 << 30).len().to_string(),
+        "random-flood" => bindings::wasi::random::random::get_random_bytes((1 << 20) + 1).len().to_string(),
         _ => String::new(),
     }
 }
@@ -318,6 +318,7 @@ fn told_error(words: &[&str]) -> PluginError {
     let kind = match words.first().copied().unwrap_or_default() {
         "invalid-request" => ErrorKind::InvalidRequest,
         "unsupported" => ErrorKind::Unsupported,
+        "model-not-found" => ErrorKind::ModelNotFound,
         "content-policy" => ErrorKind::ContentPolicy,
         "auth" => ErrorKind::Auth,
         "quota" => ErrorKind::Quota,

@@ -63,9 +63,26 @@ pub(crate) enum Turn {
 /// A name of ours that lies under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name {
-    name: String,
-    rows: Option<Rows>,
-    turns: Vec<Turn>,
+    pub(crate) name: String,
+    pub(crate) rows: Option<Rows>,
+    pub(crate) turns: Vec<Turn>,
+}
+
+/// Whose names a network has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Maker {
+    /// Those of FLUX.1.
+    Flux,
+    /// Those of FLUX.2.
+    Flux2,
+}
+
+/// Our names that lie under a key of a maker.
+pub(crate) fn names(maker: Maker, key: &str) -> Vec<Name> {
+    match maker {
+        Maker::Flux => flux::names(key),
+        Maker::Flux2 => flux2::names(key),
+    }
 }
 
 impl Name {

@@ -10,11 +10,13 @@ use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey}
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use super::super::service_account::{BadKey, Key};
 use super::super::{Door, DoorError};
 use super::upstream::{Came, Upstream};
 use super::{Script, get, send};
+use crate::HostLimits;
 
 const PEM: &str = include_str!("certificates/account.key");
 
@@ -159,18 +161,44 @@ async fn refused_token_is_told_without_what_the_endpoint_said() {
 }
 
 #[tokio::test]
-async fn answer_of_an_endpoint_is_bounded() {
-    let upstream = Upstream::start(
-        Some("right"),
-        Arc::new(|_: &Came| {
-            let answer = json!({ "access_token": "token", "expires_in": 60, "rest": "x".repeat(1 << 17) });
-            ("200 OK".to_owned(), answer.to_string())
-        }),
-    )
-    .await;
+async fn token_in_an_answer_that_is_no_success_is_none() {
+    let answer = r#"{"access_token":"token-number-0","expires_in":3600}"#;
+    let script = Arc::new(move |_: &Came| ("403 Forbidden".to_owned(), answer.to_owned()));
+    let upstream = Upstream::start(Some("right"), script).await;
     let (door, origin) = door_to(&upstream);
     let error = send(&door, get(&origin, Some("account"))).await.err().unwrap();
     assert!(matches!(&error, DoorError::Token { .. }), "{error}");
+    assert!(tokens(&upstream).is_empty());
+}
+
+#[tokio::test]
+async fn answer_of_an_endpoint_is_bounded() {
+    // What comes first would be a whole token by itself, and the rest is never sent.
+    for status in ["200 OK", "200 OK\r\ncontent-length: 1000000000"] {
+        let script = Arc::new(|_: &Came| {
+            let answer = r#"{"access_token":"token-number-0","expires_in":3600}"#;
+            (status.to_owned(), format!("{answer}{}", " ".repeat(1 << 17)))
+        });
+        let upstream = Upstream::start(Some("right"), script).await;
+        let (door, origin) = door_to(&upstream);
+        let asked = tokio::time::timeout(Duration::from_secs(30), send(&door, get(&origin, Some("account"))));
+        let error = asked.await.expect("nothing more is waited for").err().unwrap();
+        assert!(matches!(&error, DoorError::Token { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn endpoint_that_says_nothing_is_a_timeout() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let script = Script::default();
+    script.leads_to([silent.local_addr().unwrap()]);
+    let origin = format!("https://api.example.com:{}", silent.local_addr().unwrap().port());
+    let key = key_file(&format!("{origin}/token"));
+    let limits = HostLimits { first_byte: Duration::from_millis(100), ..HostLimits::default() };
+    let door = super::limited_door(&script.network(), &[&origin], (WANTS, &[("account", &key)]), limits);
+    let asked = tokio::time::timeout(Duration::from_secs(30), send(&door, get(&origin, Some("account"))));
+    let error = asked.await.expect("the door ends it").err().unwrap();
+    assert!(matches!(&error, DoorError::Timeout { what: "give a token", .. }), "{error}");
 }
 
 #[test]
@@ -182,6 +210,7 @@ fn key_file_that_cannot_be_used_is_refused() {
         (wrong_key, BadKey::Key),
         (key_file("http://a.com/token"), BadKey::Endpoint),
         (key_file("https://u:p@a.com/token"), BadKey::Endpoint),
+        (key_file("https://u@a.com/token"), BadKey::Endpoint),
     ];
     for (text, expected) in rows {
         let error = Key::read(&text).err().unwrap();

@@ -119,7 +119,12 @@ async fn serve(
         let came = Came { head, body, connection };
         let (status, body) = script(&came);
         seen.lock().unwrap().push(came);
-        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        // A script may declare more than it sends.
+        let length = match status.contains("content-length: ") {
+            true => String::new(),
+            false => format!("content-length: {}\r\n", body.len()),
+        };
+        let answer = format!("HTTP/1.1 {status}\r\n{length}\r\n{body}");
         if stream.write_all(answer.as_bytes()).await.is_err() || status.contains("connection: close") {
             drop(stream.shutdown().await);
             return;

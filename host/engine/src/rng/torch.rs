@@ -1,10 +1,8 @@
-//! Seeded noise, the same numbers PyTorch's CPU generator draws.
+//! The noise of PyTorch's CPU generator.
 //!
 //! The integers (MT19937, 19937 bits of state) are bit-equal to `torch.Generator("cpu").manual_seed(seed)`; the normals
 //! made from them differ by at most 5e-7, because PyTorch takes its logarithms and cosines from SLEEF. So one seed is one
 //! picture here, in diffusers and in the programs that draw as it does, on every device.
-//!
-//! Pure: no candle, no clock, no operating system. The noise is drawn on the host and copied to the device.
 
 const STATE: usize = 624;
 const SHIFT: usize = 397;
