@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use easel_engine::family::{Recipe, Run};
+use easel_engine::family::{Guiding, Recipe, Run};
 use easel_engine::flow::Flowing;
 use easel_engine::schedule::NoiseConfig;
 use easel_engine::{Files, sampler};
@@ -153,6 +153,26 @@ pub(crate) fn refuses(model: &str, describe: fn(&Files) -> Option<String>, rows:
 pub(crate) fn complaint(files: &Files) -> Option<String> {
     let family = easel_engine::family::of(files);
     family.and_then(|family| (family.describe)(files)).err().map(|error| error.to_string())
+}
+
+#[test]
+fn what_a_family_does_unasked_is_what_its_publisher_made_it_for() {
+    let facts = |files: &Files| (easel_engine::family::of(files).unwrap().describe)(files).unwrap();
+    let base = Spoiled::copy("tiny-klein").with("model_index.json", "is_distilled", false.into());
+    let schnell = Spoiled::copy("tiny-flux").with("transformer/config.json", "guidance_embeds", false.into());
+    for (files, steps, guidance, guiding, tasks) in [
+        (files("tiny-flux"), 28, 3.5, Guiding::Told, 1),
+        (schnell.files(), 4, 0.0, Guiding::Nothing, 1),
+        (files("tiny-klein"), 4, 1.0, Guiding::Nothing, 2),
+        (base.files(), 50, 4.0, Guiding::Above(1.0), 2),
+        (files("tiny-z-image"), 8, 0.0, Guiding::Above(0.0), 1),
+    ] {
+        let facts = facts(&files);
+        assert_eq!((facts.steps, facts.guidance, facts.guiding, facts.tasks.len()), (steps, guidance, guiding, tasks));
+        // Latents of half the size, gathered by two; trained on 128 of them a side.
+        assert_eq!((facts.native, facts.multiple, facts.paints_over()), ((256, 256), 4, false), "{files:?}");
+        assert!(facts.noise.flow.is_some());
+    }
 }
 
 /// Opens what may be opened once for all tests.

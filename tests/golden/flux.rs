@@ -117,9 +117,9 @@ fn wrong_texts_levels_and_latents_are_seen() {
     seen("the other GELU", golden.error("text.whole", &whole), BLOCK);
     let run =
         |spoiled: Spoiled, kind| finish(begin(&open(&spoiled), spoiled.path(), &Recorder::default()), kind, &golden);
-    let scheduler = "scheduler/scheduler_config.json";
-    seen("schnell with a shift", run(schnell().with(scheduler, "shift", json!(3.0)), "schnell").0, LATENTS);
-    seen("another shift of dev", run(Spoiled::copy(MODEL).with(scheduler, "base_shift", json!(0.6)), "dev").0, LATENTS);
+    let noise = "scheduler/scheduler_config.json";
+    seen("schnell with a shift", run(schnell().with(noise, "shift", json!(3.0)), "schnell").0, LATENTS);
+    seen("another shift of dev", run(Spoiled::copy(MODEL).with(noise, "base_shift", json!(0.6)), "dev").0, LATENTS);
     for key in ["shift_factor", "scaling_factor"] {
         seen(key, run(Spoiled::copy(MODEL).with("vae/config.json", key, json!(0.6)), "dev").1, 0.001);
     }

@@ -4,6 +4,8 @@
 use std::sync::{Arc, OnceLock};
 
 use easel_engine::family::flux2_klein::Klein;
+use easel_engine::family::{Model, Recipe};
+use easel_engine::given::Given;
 use easel_engine::pixels::Pixels;
 use easel_engine::trace::Recorder;
 use serde_json::json;
@@ -109,6 +111,23 @@ fn whole_runs_leave_what_diffusers_leaves() {
     let mut sized = recipe.clone();
     sized.size = (80, 68);
     agrees(begin(&sized, 1), "edit-sized", &golden);
+}
+
+#[test]
+fn the_pictures_of_a_request_are_looked_at_those_to_change_first() {
+    let golden = golden();
+    let mut images = references(&golden, 2);
+    let references = vec![images.pop().unwrap()];
+    let given = Given { images, references, mask: None, strength: 0.8 };
+    let recipe = Recipe { given: Some(Arc::new(given)), ..recipe(MODEL, &folder(MODEL)) };
+    let mut run = Model::begin(model(), &recipe).unwrap();
+    for step in 0..run.steps() {
+        run.step(step).unwrap();
+        assert_eq!(run.preview().unwrap().size(), (40, 24));
+    }
+    let (got, want) = (run.finish().unwrap(), golden.flat("edit.image.u8"));
+    let off = got.as_bytes().iter().zip(want).filter(|(got, want)| (f64::from(**got) - **want).abs() > 1.0).count();
+    assert!(off as f64 <= 0.001 * want.len() as f64, "{off} of {} are off", want.len());
 }
 
 #[test]

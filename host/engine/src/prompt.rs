@@ -41,9 +41,11 @@ impl TextTokenizer {
         let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(wrong)?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(wrong)?;
-        let end = tokenizer.encode("", true).map_err(wrong)?.get_ids().to_vec();
         let word = tokenizer.encode("a", true).map_err(wrong)?;
-        if word.get_special_tokens_mask().first().is_some_and(|added| *added == 1) || end.len() >= length {
+        let added = word.get_special_tokens_mask();
+        let end: Vec<u32> =
+            word.get_ids().iter().zip(added).filter(|(_, added)| **added == 1).map(|(id, _)| *id).collect();
+        if added.first().is_some_and(|added| *added == 1) || end.len() >= length {
             let reason = "it must put nothing before a text, and little after it".to_owned();
             return Err(Error::Config { file, reason });
         }
@@ -101,6 +103,14 @@ impl ChatTokenizer {
     pub(crate) fn load(files: &Files, folder: &str, length: usize, thinking: Thinking) -> Result<Self> {
         let text = TextTokenizer::load(files, folder, length)?;
         let settings = Settings::read(files, folder)?;
+        let (source, file) = match settings.template {
+            Some(template) => template,
+            None if text.tokenizer.token_to_id(MARK).is_some() => (QWEN.to_owned(), String::new()),
+            None => {
+                let reason = format!("chat_template is missing, and {MARK:?} is no token, so Qwen's is not meant");
+                return Err(Error::Config { file: format!("{folder}/tokenizer_config.json"), reason });
+            }
+        };
         let wrong = |file: String| {
             move |error: minijinja::Error| Error::Config {
                 file,
@@ -110,10 +120,10 @@ impl ChatTokenizer {
         let mut template = Environment::new();
         // As transformers reads templates.
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        template.set_syntax(syntax.map_err(wrong(settings.template_file.clone()))?);
+        template.set_syntax(syntax.map_err(wrong(file.clone()))?);
         template.set_fuel(Some(FUEL));
         template.set_unknown_method_callback(method);
-        template.add_template_owned(CHAT, settings.template).map_err(wrong(settings.template_file))?;
+        template.add_template_owned(CHAT, source).map_err(wrong(file))?;
         Ok(Self { text, template, special: settings.special, thinking })
     }
 
@@ -145,6 +155,13 @@ impl ChatTokenizer {
 /// The name of the one template in its environment.
 const CHAT: &str = "chat";
 
+/// The token by which Qwen's chat begins a turn.
+const MARK: &str = "<|im_start|>";
+
+/// Qwen's chat of one turn, for a tokenizer that comes without a template: models in one file bring none.
+const QWEN: &str = "{{ '<|im_start|>user\n' + messages[0].content + '<|im_end|>\n<|im_start|>assistant\n' }}\
+    {% if enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}";
+
 /// The methods of Python's strings that templates call on what was said.
 fn method(
     _: &mut minijinja::State<'_, '_>,
@@ -170,8 +187,8 @@ fn method(
 /// What stands beside a `tokenizer.json`.
 struct Settings {
     special: BTreeMap<String, String>,
-    template: String,
-    template_file: String,
+    /// The chat template, if there is one, and the file it is in.
+    template: Option<(String, String)>,
 }
 
 impl Settings {
@@ -201,17 +218,24 @@ impl Settings {
                 special.insert(name.to_owned(), text);
             }
         }
-        let template_file = format!("{folder}/chat_template.jinja");
-        if files.has(&template_file) {
-            let bytes = files.read(&template_file)?;
-            let template = String::from_utf8_lossy(&bytes).into_owned();
-            return Ok(Self { special, template, template_file });
-        }
-        let template = match config.get("chat_template") {
-            Some(Value::String(template)) => template.clone(),
-            _ => String::new(),
+        let own = format!("{folder}/chat_template.jinja");
+        let template = if files.has(&own) {
+            let bytes = files.read(&own)?;
+            let text = String::from_utf8(bytes.into_owned());
+            let wrong =
+                |error: std::string::FromUtf8Error| Error::Config { file: own.clone(), reason: error.to_string() };
+            Some((text.map_err(wrong)?, own))
+        } else {
+            match config.get("chat_template") {
+                None | Some(Value::Null) => None,
+                Some(Value::String(template)) => Some((template.clone(), file)),
+                Some(_) => {
+                    let (key, value) = ("chat_template".to_owned(), "several".to_owned());
+                    return Err(Error::Unsupported { file, key, value, allowed: "one".to_owned() });
+                }
+            }
         };
-        Ok(Self { special, template, template_file: file })
+        Ok(Self { special, template })
     }
 }
 
@@ -252,6 +276,27 @@ mod tests {
         assert_eq!((tokens.ids.as_slice(), tokens.used, tokens.dropped), ([0, 1, 0, 1, 2, 2, 2, 2].as_slice(), 4, 0));
         let tokens = chat.tokens(&"ab".repeat(6)).unwrap();
         assert_eq!((tokens.ids.len(), tokens.used, tokens.dropped), (8, 8, 4));
+    }
+
+    #[test]
+    fn a_tokenizer_without_a_template_is_qwens_by_its_mark_or_refused() {
+        let (at, _) = chat("");
+        let folder = at.path().join("tokenizer");
+        std::fs::remove_file(folder.join("chat_template.jinja")).unwrap();
+        let load = |thinking| ChatTokenizer::load(&Files::Folder(at.path().to_owned()), "tokenizer", 8, thinking);
+        let error = load(Thinking::Off).err().unwrap().to_string();
+        assert!(error.contains("chat_template is missing"), "{error}");
+        let tokenizer = std::fs::read_to_string(folder.join("tokenizer.json")).unwrap();
+        let tokenizer = tokenizer.replace(r#""a": 0"#, r#""a": 0, "<|im_start|>": 3"#);
+        std::fs::write(folder.join("tokenizer.json"), tokenizer).unwrap();
+        let turn = "<|im_start|>user\na\n<|im_end|>\n<|im_start|>assistant\n";
+        assert_eq!(load(Thinking::On).unwrap().chat("a\n").unwrap(), turn);
+        let silent = format!("{turn}<think>\n\n</think>\n\n");
+        assert_eq!(load(Thinking::Off).unwrap().chat("a\n").unwrap(), silent);
+        let several = r#"{"pad_token": "<pad>", "chat_template": [{"name": "default", "template": ""}]}"#;
+        std::fs::write(folder.join("tokenizer_config.json"), several).unwrap();
+        let error = load(Thinking::Off).err().unwrap().to_string();
+        assert!(error.contains("tokenizer/tokenizer_config.json") && error.contains("chat_template"), "{error}");
     }
 
     #[test]

@@ -12,8 +12,8 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 # `models`, `mutations`, `sdxl`, `edits`, `lora`, `prompts` and `single` read what `tiny` and `sdxl` wrote.
-# `full_size` reads only the configs in the engine.
-SCRIPTS = ["schedules", "samplers", "randn", "tokens", "tiny", "models", "mutations", "sdxl", "edits", "lora", "prompts", "single", "formats", "layouts", "parameters", "flux", "flux2", "z_image", "full_size", "safety", "tiles"]
+# `flow_mutations` reads what the three before it wrote, `full_size` only the configs in the engine.
+SCRIPTS = ["schedules", "samplers", "randn", "tokens", "tiny", "models", "mutations", "sdxl", "edits", "lora", "prompts", "single", "formats", "layouts", "parameters", "flux", "flux2", "z_image", "flow_mutations", "full_size", "safety", "tiles"]
 MOST_BYTES = 20_000_000
 
 
