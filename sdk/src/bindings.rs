@@ -28,11 +28,11 @@ pub mod transformer {
         export_macro_name: "export_transformer",
         default_bindings_module: "easel_sdk::bindings::transformer",
         with: {
-            "easel:plugin/types@0.2.0": crate::bindings::adapter::easel::plugin::types,
-            "easel:plugin/host@0.2.0": crate::bindings::adapter::easel::plugin::host,
-            "easel:plugin/blobs@0.2.0": crate::bindings::adapter::easel::plugin::blobs,
-            "easel:plugin/pixels@0.2.0": crate::bindings::adapter::easel::plugin::pixels,
-            "easel:plugin/images@0.2.0": crate::bindings::adapter::easel::plugin::images,
+            "easel:plugin/types@0.3.0": crate::bindings::adapter::easel::plugin::types,
+            "easel:plugin/host@0.3.0": crate::bindings::adapter::easel::plugin::host,
+            "easel:plugin/blobs@0.3.0": crate::bindings::adapter::easel::plugin::blobs,
+            "easel:plugin/pixels@0.3.0": crate::bindings::adapter::easel::plugin::pixels,
+            "easel:plugin/images@0.3.0": crate::bindings::adapter::easel::plugin::images,
             "wasi:clocks/monotonic-clock@0.2.12": crate::bindings::adapter::wasi::clocks::monotonic_clock,
             "wasi:clocks/wall-clock@0.2.12": crate::bindings::adapter::wasi::clocks::wall_clock,
             "wasi:io/poll@0.2.12": crate::bindings::adapter::wasi::io::poll,
@@ -52,9 +52,9 @@ pub mod results {
         export_macro_name: "export_results",
         default_bindings_module: "easel_sdk::bindings::results",
         with: {
-            "easel:plugin/types@0.2.0": crate::bindings::adapter::easel::plugin::types,
-            "easel:plugin/blobs@0.2.0": crate::bindings::adapter::easel::plugin::blobs,
-            "easel:plugin/images@0.2.0": crate::bindings::adapter::easel::plugin::images,
+            "easel:plugin/types@0.3.0": crate::bindings::adapter::easel::plugin::types,
+            "easel:plugin/blobs@0.3.0": crate::bindings::adapter::easel::plugin::blobs,
+            "easel:plugin/images@0.3.0": crate::bindings::adapter::easel::plugin::images,
         },
     });
 }
@@ -70,9 +70,9 @@ pub mod pollable {
         export_macro_name: "export_pollable",
         default_bindings_module: "easel_sdk::bindings::pollable",
         with: {
-            "easel:plugin/types@0.2.0": crate::bindings::adapter::easel::plugin::types,
-            "easel:plugin/blobs@0.2.0": crate::bindings::adapter::easel::plugin::blobs,
-            "easel:plugin/images@0.2.0": crate::bindings::adapter::easel::plugin::images,
+            "easel:plugin/types@0.3.0": crate::bindings::adapter::easel::plugin::types,
+            "easel:plugin/blobs@0.3.0": crate::bindings::adapter::easel::plugin::blobs,
+            "easel:plugin/images@0.3.0": crate::bindings::adapter::easel::plugin::images,
         },
     });
 }
@@ -88,9 +88,9 @@ pub mod priced {
         export_macro_name: "export_priced",
         default_bindings_module: "easel_sdk::bindings::priced",
         with: {
-            "easel:plugin/types@0.2.0": crate::bindings::adapter::easel::plugin::types,
-            "easel:plugin/blobs@0.2.0": crate::bindings::adapter::easel::plugin::blobs,
-            "easel:plugin/images@0.2.0": crate::bindings::adapter::easel::plugin::images,
+            "easel:plugin/types@0.3.0": crate::bindings::adapter::easel::plugin::types,
+            "easel:plugin/blobs@0.3.0": crate::bindings::adapter::easel::plugin::blobs,
+            "easel:plugin/images@0.3.0": crate::bindings::adapter::easel::plugin::images,
         },
     });
 }
@@ -106,7 +106,7 @@ pub mod checkable {
         export_macro_name: "export_checkable",
         default_bindings_module: "easel_sdk::bindings::checkable",
         with: {
-            "easel:plugin/types@0.2.0": crate::bindings::adapter::easel::plugin::types,
+            "easel:plugin/types@0.3.0": crate::bindings::adapter::easel::plugin::types,
         },
     });
 }
@@ -120,14 +120,14 @@ pub mod store {
             package easel:sdk;
 
             world store {
-                import easel:plugin/store@0.2.0;
+                import easel:plugin/store@0.3.0;
             }
         ",
         world: "easel:sdk/store",
         generate_all,
         default_bindings_module: "easel_sdk::bindings::store",
         with: {
-            "easel:plugin/types@0.2.0": crate::bindings::adapter::easel::plugin::types,
+            "easel:plugin/types@0.3.0": crate::bindings::adapter::easel::plugin::types,
         },
     });
 }

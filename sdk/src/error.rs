@@ -49,6 +49,11 @@ impl Error {
         Self::new(ErrorKind::Unsupported, message).with_param(param)
     }
 
+    /// The provider does not know the model, or no longer has it.
+    pub fn model_not_found(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::ModelNotFound, message).with_param("model")
+    }
+
     /// The other side failed or answered nonsense.
     pub fn upstream(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Upstream, message)

@@ -236,7 +236,8 @@ impl Document {
         self.0.len(pointer).map(|len| len as usize)
     }
 
-    /// Decodes the base64 string, or base64 data URL, at a JSON Pointer into a blob and frees it in the document.
+    /// Decodes the base64 string, or base64 data URL, at a JSON Pointer into a blob and frees it in the document. It may be
+    /// of the standard alphabet or of the one for addresses, padded or not.
     ///
     /// # Errors
     /// `Upstream` when there is no such string or it is not base64.

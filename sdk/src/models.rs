@@ -43,6 +43,18 @@ pub struct Model {
     pub determinism: Determinism,
     /// What one picture costs at most, where that is known.
     pub price: Option<Money>,
+    /// Whether its provider has taken it away: then it is in no list, and who asks for it is told what takes its place.
+    #[serde(skip)]
+    pub retired: Option<Retired>,
+}
+
+/// How a model ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retired {
+    /// The day since which it is gone, as in `2026-05-12`.
+    pub since: Option<String>,
+    /// The id of the model that takes its place.
+    pub successor: Option<String>,
 }
 
 impl Model {
@@ -67,6 +79,7 @@ impl Model {
             options: Vec::new(),
             determinism: Determinism::None,
             price: None,
+            retired: None,
         }
     }
 }

@@ -80,7 +80,8 @@ impl Problem {
         match self.status {
             401 | 403 => ErrorKind::Auth,
             402 => ErrorKind::Quota,
-            // The address or the model is the operator's choice, not the client's.
+            // The address is the operator's choice, not the client's. That it is the model that is not there, only words of the
+            // upstream's own say.
             404 | 405 | 410 => ErrorKind::Upstream,
             408 | 504 => ErrorKind::Timeout,
             429 => ErrorKind::RateLimited,

@@ -7,18 +7,22 @@
 
 mod edits;
 mod files;
+mod flow;
+mod flux2;
 mod given;
 mod mutations;
 mod picture;
 mod pipeline;
 mod rng;
 mod safety;
+mod samplers;
 mod schedules;
 mod single;
 mod text;
 mod tokens;
 mod unet;
 mod vae;
+mod z_image;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -164,8 +164,12 @@ async fn what_is_not_possible_is_refused_in_the_callers_words() {
         Draft { options: [(name.to_owned(), value)].into(), ..Draft::new(PROMPT) }
     };
     for (draft, param, says) in [
-        (Draft { sampler: Some("DPM++ 2M".to_owned()), ..Draft::new(PROMPT) }, "sampler", "ddim, euler, euler_a"),
-        (option("schedule", "\"polynomial\""), "options.schedule", "karras"),
+        (
+            Draft { sampler: Some("DPM adaptive".to_owned()), ..Draft::new(PROMPT) },
+            "sampler",
+            "ddim, ddpm, pndm, euler",
+        ),
+        (option("schedule", "\"ays\""), "options.schedule", "karras"),
         (option("eta", "2"), "options.eta", "from 0 to 1"),
         (option("clip_skip", "3"), "options.clip_skip", "from 0 to 2"),
         (option("tiling", "true"), "options.tiling", "clip_skip, eta, schedule, strength"),

@@ -12,7 +12,7 @@ pub const HOSTILE: [(&str, &[u8]); 2] = [
     ("plugins/hostile/hostile.wasm", include_bytes!(env!("COMPONENT_HOSTILE_GUEST"))),
     (
         "plugins/hostile/plugin.toml",
-        b"[plugin]\nid = \"hostile\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.2\"\n[config]\nmodels = \"\"\n",
+        b"[plugin]\nid = \"hostile\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.3\"\n[config]\nmodels = \"\"\n",
     ),
 ];
 
@@ -51,7 +51,7 @@ pub const TWIST: [(&str, &[u8]); 2] = [
     ("plugins/twist/twist.wasm", include_bytes!(env!("COMPONENT_HOSTILE_TRANSFORMER"))),
     (
         "plugins/twist/plugin.toml",
-        b"[plugin]\nid = \"twist\"\nversion = \"0.1.0\"\nkind = \"transformer\"\ncontract = \"0.2\"\n[network]\n\
+        b"[plugin]\nid = \"twist\"\nversion = \"0.1.0\"\nkind = \"transformer\"\ncontract = \"0.3\"\n[network]\n\
           origins = [\"operator\"]\n[needs]\nimages = true\nstore = true\n",
     ),
 ];

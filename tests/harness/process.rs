@@ -51,10 +51,15 @@ impl Process {
         self.log.so_far()
     }
 
+    /// Waits until it listens.
+    pub async fn listening(&self) -> Client {
+        until("the program listens", async || self.address().is_some()).await;
+        Client::new(self.address().expect("just found"))
+    }
+
     /// Waits until it listens and is ready.
     pub async fn client(&self) -> Client {
-        until("the program listens", async || self.address().is_some()).await;
-        let client = Client::new(self.address().expect("just found"));
+        let client = self.listening().await;
         until("the program is ready", async || client.try_status("/readyz").await == Some(200)).await;
         client
     }

@@ -14,6 +14,7 @@ async fn every_error_value_keeps_its_kind() {
     let rows = [
         ("invalid-request", ErrorKind::InvalidRequest),
         ("unsupported", ErrorKind::Unsupported),
+        ("model-not-found", ErrorKind::ModelNotFound),
         ("content-policy", ErrorKind::ContentPolicy),
         ("auth", ErrorKind::Upstream),
         ("quota", ErrorKind::InsufficientFunds),

@@ -6,15 +6,18 @@ use tempfile::TempDir;
 
 use super::{Host, install, limits};
 
-/// The hostile transformer of contract 0.1.
-const ARCHIVED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/hostile/archive/transformer-0.1.wasm");
+/// The hostile transformer as it was built for each contract before this one.
+const ARCHIVED: [(&str, &str); 2] = [
+    ("0.1", concat!(env!("CARGO_MANIFEST_DIR"), "/hostile/archive/transformer-0.1.wasm")),
+    ("0.2", concat!(env!("CARGO_MANIFEST_DIR"), "/hostile/archive/transformer-0.2.wasm")),
+];
 
-/// What becomes of the archived component beside a manifest that names this contract.
-async fn refusal(contract: &str) -> String {
+/// What becomes of an archived component beside a manifest that names this contract.
+async fn refusal(component: &str, contract: &str) -> String {
     let manifest =
         format!("[plugin]\nid = \"old\"\nversion = \"1.0.0\"\nkind = \"transformer\"\ncontract = \"{contract}\"\n");
     let folder = TempDir::new().unwrap();
-    install(folder.path(), "old", ARCHIVED, &manifest);
+    install(folder.path(), "old", component, &manifest);
     let host = Host::start(folder, [].into(), limits()).await;
     // While the manifest could not be read, the folder's name stands for the id; here they are the same.
     let status = host.status("old");
@@ -25,22 +28,24 @@ async fn refusal(contract: &str) -> String {
 
 #[tokio::test]
 async fn component_of_an_older_contract_is_refused_with_both_versions_and_the_fix() {
-    // By its manifest, and by what it imports where the manifest says otherwise.
-    for contract in ["0.1", "0.2"] {
-        let reason = refusal(contract).await;
-        for part in [
-            "it is built for contract \"0.1\", this host speaks \"0.2\"",
-            "rebuild it with the easel-sdk of contract 0.2",
-            "run an easel that speaks \"0.1\"",
-        ] {
-            assert!(reason.contains(part), "{contract}: {reason}");
+    for (version, component) in ARCHIVED {
+        // By its manifest, and by what it imports where the manifest says otherwise.
+        for contract in [version, "0.3"] {
+            let reason = refusal(component, contract).await;
+            for part in [
+                format!("it is built for contract {version:?}, this host speaks \"0.3\""),
+                "rebuild it with the easel-sdk of contract 0.3".to_owned(),
+                format!("run an easel that speaks {version:?}"),
+            ] {
+                assert!(reason.contains(&part), "{contract}: {reason}");
+            }
         }
     }
 }
 
 #[tokio::test]
 async fn manifest_for_a_later_contract_is_refused_with_both_versions_and_the_fix() {
-    let reason = refusal("0.3").await;
-    assert!(reason.contains("it is built for contract \"0.3\", this host speaks \"0.2\""), "{reason}");
-    assert!(reason.contains("run an easel that speaks \"0.3\""), "{reason}");
+    let reason = refusal(ARCHIVED[1].1, "0.4").await;
+    assert!(reason.contains("it is built for contract \"0.4\", this host speaks \"0.3\""), "{reason}");
+    assert!(reason.contains("run an easel that speaks \"0.4\""), "{reason}");
 }

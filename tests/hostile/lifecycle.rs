@@ -76,7 +76,7 @@ async fn broken_file_changes_nothing_that_serves_and_the_status_says_why() {
         ("a core module", b"\0asm\x01\0\0\0".to_vec()),
         ("not a whole component", whole[..whole.len() / 2].to_vec()),
         ("it has no manifest", fs::read(env!("COMPONENT_HOSTILE_GUEST")).unwrap()),
-        ("this host speaks \"0.2\"", component(&MANIFEST.replace("contract = \"0.2\"", "contract = \"0.3\""), "")),
+        ("this host speaks \"0.3\"", component(&MANIFEST.replace("contract = \"0.3\"", "contract = \"0.4\""), "")),
         ("unknown field", component(&format!("{MANIFEST}\n[oops]\n"), "")),
     ];
     for (expected, bytes) in broken {
@@ -200,10 +200,35 @@ async fn adapter_without_its_key_is_there_and_not_ready() {
     let host = Host::start(folder, [].into(), limits()).await;
     assert_eq!(host.status("hostile").state, PluginState::NotReady);
     let Readiness::NotReady(reason) = host.backend().readiness() else { panic!("it lacks its key") };
-    assert!(reason.contains("credential key") && reason.contains("[plugin.hostile.credentials]"), "{reason}");
+    let expected =
+        "missing credentials: key; say where they come from under [plugin.hostile.credentials] in easel.toml";
+    assert_eq!(reason, expected);
     host.runtime.reconfigure([("hostile".to_owned(), super::settings(&[]))].into());
     host.until("it has its key", |runtime| is_ready(runtime, "hostile")).await;
     assert_eq!(host.backend().readiness(), Readiness::Ready);
+}
+
+#[tokio::test]
+async fn adapter_that_needs_one_of_two_keys_is_ready_once_either_is_there() {
+    let folder = TempDir::new().unwrap();
+    let other = "\n[[credential]]\nname = \"other\"\nquery = \"key\"\nrequired = \"any\"\n\
+                 [[environment]]\nvariable = \"OTHER_KEY\"\ncredential = \"other\"\n";
+    let manifest = MANIFEST.replace("prefix = \"Bearer \"", "prefix = \"Bearer \"\nrequired = \"any\"") + other;
+    install(folder.path(), "hostile", env!("COMPONENT_HOSTILE_GUEST"), &manifest);
+    let host = Host::start(folder, [].into(), limits()).await;
+    assert_eq!(host.status("hostile").state, PluginState::NotReady);
+    let expected = "missing credentials: one of key, other; say where they come from under [plugin.hostile.credentials] in easel.toml, \
+                    or set a variable that environment = [\"OTHER_KEY\"] under [plugin.hostile] grants";
+    assert_eq!(host.backend().readiness(), Readiness::NotReady(expected.to_owned()));
+    let mut settings = super::settings(&[]);
+    host.runtime.reconfigure([("hostile".to_owned(), settings.clone())].into());
+    host.until("it has a key", |runtime| is_ready(runtime, "hostile")).await;
+    settings.credentials.clear();
+    host.runtime.reconfigure([("hostile".to_owned(), settings.clone())].into());
+    host.until("it has none", |runtime| !is_ready(runtime, "hostile")).await;
+    settings.environment = [("OTHER_KEY".to_owned(), easel_runtime::Secret::new("open-sesame"))].into();
+    host.runtime.reconfigure([("hostile".to_owned(), settings)].into());
+    host.until("it has the other", |runtime| is_ready(runtime, "hostile")).await;
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ const MANIFEST: &str = r#"
 id = "hostile"
 version = "0.1.0"
 kind = "adapter"
-contract = "0.2"
+contract = "0.3"
 
 [network]
 origins = ["operator"]

@@ -131,7 +131,7 @@ async fn transformer_has_network_only_if_it_wants_it_and_the_operator_grants_it(
     assert_eq!(status.state, PluginState::Failed);
     let reason = status.reason.unwrap();
     assert!(
-        reason.contains("easel:plugin/fetch@0.2.0, and its manifest wants no network: name the origins"),
+        reason.contains("easel:plugin/fetch@0.3.0, and its manifest wants no network: name the origins"),
         "{reason}"
     );
 

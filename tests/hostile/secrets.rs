@@ -89,14 +89,17 @@ async fn key_goes_only_where_the_manifest_ties_it_to() {
     let (tied, other) = (ok().await, ok().await);
     let folder = tempfile::TempDir::new().unwrap();
     let manifest = MANIFEST
-        .replace("\"operator\"", &format!("\"{}\", \"operator\"", tied.origin()))
-        .replace("header = \"x-secret\"", &format!("header = \"x-secret\"\norigins = [\"{}\"]", tied.origin()));
+        .replace(
+            "[network]\norigins = [\"operator\"]",
+            "[[network]]\norigin = \"operator\"\n[[network]]\norigin = \"TIED\"\ncredential = \"key\"",
+        )
+        .replace("TIED", &tied.origin());
     install(folder.path(), "hostile", env!("COMPONENT_HOSTILE_GUEST"), &manifest);
     let settings = supplied(&[&tied.origin(), &other.origin()], KEY);
     let host = Host::start(folder, [("hostile".to_owned(), settings)].into(), limits()).await;
     host.answer(&format!("fetch GET {}/ credential=key", tied.origin())).await;
     let error = host.generate(&format!("fetch GET {}/ credential=key", other.origin())).await.unwrap_err();
-    assert!(error.message().contains("the manifest ties it to other origins"), "{error}");
+    assert!(error.message().contains("may not send its credential \"key\" there"), "{error}");
     let answer = host.answer(&format!("wasi-http GET {}/ x-easel-credential:key", other.origin())).await;
     assert!(answer.starts_with("refused: "), "{answer}");
     host.answer(&format!("fetch GET {}/", other.origin())).await;

@@ -60,7 +60,7 @@ async fn plugin_that_does_not_say_that_it_needs_a_store_cannot_import_it() {
     assert_eq!(status.state, PluginState::Failed);
     let reason = status.reason.unwrap();
     assert!(
-        reason.contains("easel:plugin/store@0.2.0, and its manifest does not say that it needs a store"),
+        reason.contains("easel:plugin/store@0.3.0, and its manifest does not say that it needs a store"),
         "{reason}"
     );
     assert!(reason.contains("write store = true under [needs] in plugin.toml"), "{reason}");

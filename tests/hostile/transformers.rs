@@ -15,7 +15,7 @@ pub(super) const MANIFEST: &str = r#"
 id = "twist"
 version = "0.1.0"
 kind = "transformer"
-contract = "0.2"
+contract = "0.3"
 
 [network]
 origins = ["operator"]

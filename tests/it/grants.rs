@@ -106,3 +106,17 @@ async fn commands_refuse_what_the_plugin_does_not_want_and_say_what_it_does() {
     assert!(file.contains("env = \"KEY\"") && file.contains("withheld = [\"http://10.0.0.5\"]"), "{file}");
     until("the server follows", async || has_state(&server.client(), "ready").await).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn command_tells_the_lines_that_let_a_plugins_variables_count() {
+    let variables = "[[environment]]\nvariable = \"OTHER_KEY\"\ncredential = \"key\"\n\
+                     [[environment]]\nvariable = \"OTHER_URL\"\nconfig = \"models\"\n";
+    let server = server(variables).await;
+    let (is_done, text) = command(&server, "easel plugin grant hostile");
+    assert!(is_done && text.contains("the variable OTHER_URL may set config.models"), "{text}");
+    let lines = "[plugin.hostile]\nenvironment = [\"OTHER_KEY\", \"OTHER_URL\"]\n";
+    assert!(text.contains(lines), "{text}");
+    server.reconfigure(&format!("mode = \"stub\"\n{lines}"));
+    let (is_done, _) = command(&server, "easel plugin grant hostile");
+    assert!(is_done, "what the lines say is a config");
+}

@@ -20,6 +20,7 @@ mod golden;
 #[path = "../hostile/mod.rs"]
 mod hostile;
 
+mod adapters;
 mod admission;
 mod architecture;
 mod cases;
@@ -28,6 +29,7 @@ mod credentials;
 mod dev;
 mod documents;
 mod grants;
+mod invokeai;
 mod jobs;
 mod metrics;
 mod openai_client;

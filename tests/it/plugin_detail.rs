@@ -31,7 +31,7 @@ async fn plugin_is_shown_with_all_that_it_wants_and_is_given_over_http_and_by_co
     let wants = json!({
         "network": [network("operator", "granted"), network("https://api.example.com", "withheld")],
         "credentials": [
-            { "name": "key", "place": "header x-secret", "origins": [], "required": false, "supplied": true },
+            { "name": "key", "place": "header x-secret", "origins": ["operator", "https://api.example.com"], "need": "optional", "supplied": true },
         ],
         "needs": ["prompt", "inputs", "images"],
     });
@@ -86,6 +86,9 @@ async fn what_a_plugin_says_about_its_health_is_told_and_a_deep_look_is_only_tak
 
     server.reconfigure("mode = \"stub\"\n[plugin.hostile-jobs]\nenabled = false\n");
     until("it is switched off", async || look("").await.is_null()).await;
+    let shown = client.get("/v1/plugins/hostile-jobs").await.expect(200).json();
+    assert_eq!((&shown["state"], &shown["wants"]["network"][0]["origin"]), (&json!("disabled"), &json!("operator")));
+    assert_eq!(shown["wants"]["network"][0]["standing"], "ungranted", "nothing is given any more");
 }
 
 #[tokio::test(flavor = "multi_thread")]

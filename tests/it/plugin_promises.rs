@@ -405,7 +405,7 @@ fn importing(interface: &str, id: &str, more: &str) -> Vec<u8> {
     let section = |id: u8, content: &[u8]| [&[id], components::leb(content.len()).as_slice(), content].concat();
     let import = [&[1, 0][..], &components::leb(interface.len()), interface.as_bytes(), &[5, 0]].concat();
     let manifest =
-        format!("[plugin]\nid = \"{id}\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.2\"\n{more}");
+        format!("[plugin]\nid = \"{id}\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.3\"\n{more}");
     [
         b"\0asm\x0d\0\x01\0".to_vec(),
         // The type of an instance without anything in it, and the import of one.

@@ -3,8 +3,8 @@
 // A picture is a gradient between two colours that follow from prompt and seed, so the same request gives the same bytes.
 // What can be imported here is the contract, file by file: `easel:plugin/…`.
 
-import { BlobWriter } from 'easel:plugin/blobs@0.2.0';
-import { ImageResult } from 'easel:plugin/images@0.2.0';
+import { BlobWriter } from 'easel:plugin/blobs@0.3.0';
+import { ImageResult } from 'easel:plugin/images@0.3.0';
 
 import { encode } from './png.js';
 

@@ -1,6 +1,6 @@
 // The smallest transformer: it adds the operator's words to every prompt that lacks them, and says so.
 
-import { config } from 'easel:plugin/host@0.2.0';
+import { config } from 'easel:plugin/host@0.3.0';
 
 // The interface `transform` of the world `transformer`.
 export const transform = {

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{Context, Error, ErrorKind, GenerationRequest, ModelInfo, Money, Output, Permit, Record, Result, Ticket};
+use crate::{
+    Context, Error, ErrorKind, GenerationRequest, ModelInfo, Money, Output, Permit, Record, Result, RetiredModel,
+    Ticket,
+};
 
 /// Turns a request into images.
 #[async_trait]
@@ -14,6 +17,11 @@ pub trait Backend: Send + Sync {
 
     /// The models it has now, its default first.
     fn models(&self) -> Vec<Arc<ModelInfo>>;
+
+    /// The models that it had once: asked only about a name that is none of its models.
+    fn retired(&self) -> Vec<RetiredModel> {
+        Vec::new()
+    }
 
     /// Whether it can take a request now.
     fn readiness(&self) -> Readiness;

@@ -44,7 +44,7 @@ pub use generation::{Generation, Made, Money, Note, NoteKind, Output, Timings, U
 pub use image::{Image, ImageFormat, Size};
 pub use input::{Input, InputRole, MAX_INPUT_BYTES, MAX_INPUTS};
 pub use keeper::{Delivery, Keeper, Kept};
-pub use model::{Control, Determinism, ModelInfo, ModelInputs, ModelOption, Numbers, SizeRule, Task};
+pub use model::{Control, Determinism, ModelInfo, ModelInputs, ModelOption, Numbers, RetiredModel, SizeRule, Task};
 pub use pipeline::{Pipeline, Resumed};
 pub use policy::{Allowance, Principal};
 pub use progress::{Event, Progress, ProgressReader};

@@ -85,6 +85,18 @@ impl ModelInfo {
     }
 }
 
+/// A model that a backend had, and that its provider has taken away. It is in no list; who asks for it is told what takes its
+/// place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetiredModel {
+    /// The id by which requests named it.
+    pub id: String,
+    /// Since when it is gone, as the backend writes it: `2026-05-12`.
+    pub since: Option<String>,
+    /// The model that takes its place.
+    pub successor: Option<String>,
+}
+
 /// The pictures that a model takes in one request. A mask goes with the task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ModelInputs {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Allowance, Backend, Error, ErrorKind, GenerationRequest, ModelInfo, Note, NoteKind, ParamNames, Result, Snapshot,
-    UnknownModel,
+    Allowance, Backend, Error, ErrorKind, GenerationRequest, ModelInfo, Note, NoteKind, ParamNames, Result,
+    RetiredModel, Snapshot, UnknownModel,
 };
 
 /// When a caller may try again who came while the model that would be chosen for them was not there.
@@ -31,7 +31,8 @@ impl Snapshot {
     /// Chooses the backend and model of a request.
     ///
     /// A named backend is binding. A named model is looked up among aliases, then as `backend/model`, then as a model id
-    /// in backend order. What is not found is replaced by the default or refused, as the snapshot says.
+    /// in backend order. What is not found is replaced by the default or refused, as the snapshot says; one that a backend
+    /// had once is refused with its successor.
     ///
     /// # Errors
     /// `InvalidRequest` with code `backend_not_found`, `ModelNotFound`, or `NotReady` when there is no model to choose.
@@ -41,6 +42,9 @@ impl Snapshot {
         if let Some((backend, model)) = self.find(&candidates, asked) {
             let reason = if request.backend.is_some() { "requested backend and model" } else { "requested model" };
             return Ok(Route { backend, model, reason, note: None });
+        }
+        if let Some(error) = self.retired(request, asked) {
+            return Err(error);
         }
         match self.unknown_model {
             UnknownModel::Refuse => Err(unknown_model(request.names(), asked, &candidates)),
@@ -98,6 +102,18 @@ impl Snapshot {
         }
     }
 
+    /// The refusal of a model that was taken away, where the name is of such a one.
+    fn retired(&self, request: &GenerationRequest, asked: &str) -> Option<Error> {
+        let name = self.meaning(asked);
+        let is_asked = |id: &str| request.backend.as_deref().is_none_or(|backend| backend == id);
+        let backends = self.backends.iter().filter(|backend| is_asked(backend.id()));
+        let mut retired = backends.flat_map(|backend| backend.retired().into_iter().map(move |model| (backend, model)));
+        let is_named = |(backend, model): &(&Arc<dyn Backend>, RetiredModel)| {
+            name == model.id || is_qualified(name, backend.id(), &model.id)
+        };
+        retired.find(is_named).map(|(_, model)| retired_model(request.names(), asked, &model))
+    }
+
     /// The backend and model that a request names; nothing where it names no model, or one that nobody has.
     pub(crate) fn named(&self, request: &GenerationRequest) -> Option<Candidate> {
         let asked = request.model.as_deref()?;
@@ -149,4 +165,14 @@ fn unknown_model(names: &'static ParamNames, asked: &str, candidates: &[Candidat
     let known: Vec<_> = candidates.iter().map(|(_, model)| model.id.as_str()).collect();
     let message = format!("model {asked:?} is not known here; there are: {}", known.join(", "));
     Error::new(ErrorKind::ModelNotFound, message).with_param(names.model)
+}
+
+fn retired_model(names: &'static ParamNames, asked: &str, model: &RetiredModel) -> Error {
+    let since = model.since.as_deref().map_or_else(String::new, |since| format!(" since {since}"));
+    let gone = format!("model {asked:?} is retired by its provider{since}");
+    let error = |message: String| Error::new(ErrorKind::ModelNotFound, message).with_param(names.model);
+    match &model.successor {
+        Some(successor) => error(format!("{gone}; its successor is {successor}")),
+        None => error(gone),
+    }
 }

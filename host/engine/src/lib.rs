@@ -11,6 +11,7 @@
 
 pub mod examine;
 pub mod family;
+pub mod flow;
 pub mod given;
 pub mod inventory;
 pub mod latent;
@@ -26,10 +27,14 @@ mod clip;
 mod config;
 mod device;
 mod error;
+mod flux2;
 mod models;
 mod nn;
 mod plan;
+mod prompt;
+mod qwen3;
 mod reader;
+mod reference;
 mod safety;
 mod single;
 mod stub;
@@ -38,6 +43,7 @@ mod tokenizer;
 mod unet;
 mod vae;
 mod weights;
+mod z_image;
 
 pub use backend::{DeviceChoice, Engine, EngineOptions};
 pub use checkpoint::Files;

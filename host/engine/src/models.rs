@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::checkpoint::{Files, Stamp, weights_in};
 use crate::config::read_json;
 use crate::error::{Error, Result};
-use crate::family::{self, Facts, Family};
+use crate::family::{self, Facts, Family, Guiding};
 use crate::safety;
 use crate::single::{SingleFile, TOKENIZERS};
 
@@ -227,23 +227,29 @@ impl Entry {
             sizes: sizes(&facts, extras.fixed_size),
             max_count: MAX_COUNT,
             formats: ImageFormat::ALL.to_vec(),
-            negative_prompt: Control::Honoured(()),
+            negative_prompt: match facts.guiding {
+                Guiding::Above(_) => Control::Honoured(()),
+                Guiding::Nothing => Control::Ignored,
+            },
             seed: Control::Honoured(()),
             steps: Control::Honoured(Numbers {
                 least: 1,
                 most: 200,
                 default: Some(extras.steps.unwrap_or(facts.steps)),
             }),
-            guidance: Control::Honoured(Numbers {
-                least: 0.0,
-                most: 30.0,
-                default: Some(extras.guidance.unwrap_or(facts.guidance)),
-            }),
+            guidance: match facts.guiding {
+                Guiding::Above(_) => Control::Honoured(Numbers {
+                    least: 0.0,
+                    most: 30.0,
+                    default: Some(extras.guidance.unwrap_or(facts.guidance)),
+                }),
+                Guiding::Nothing => Control::Ignored,
+            },
             // Any name: samplers have many, and the engine refuses the unknown with the list.
             samplers: Control::Honoured(Vec::new()),
-            options: ["clip_skip", "eta", "schedule", "strength"]
-                .map(|name| ModelOption { name: name.to_owned(), values: Vec::new() })
-                .to_vec(),
+            options: (facts.options.iter())
+                .map(|name| ModelOption { name: (*name).to_owned(), values: Vec::new() })
+                .collect(),
             determinism: Determinism::Exact,
             price: None,
         };

@@ -82,6 +82,12 @@ impl Pixels {
         Self { image }
     }
 
+    /// The picture with other sides, stretched to them.
+    #[must_use]
+    pub(crate) fn scaled(&self, width: u32, height: u32) -> Self {
+        Self { image: image::imageops::resize(&self.image, width.max(1), height.max(1), FilterType::Lanczos3) }
+    }
+
     /// Encodes the picture. `quality` is for JPEG; `texts` are written into a PNG, by keyword.
     ///
     /// # Errors

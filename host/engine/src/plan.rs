@@ -8,7 +8,7 @@ use easel_core::{Control, Error, GenerationRequest, ImageFormat, Note, NoteKind,
 use serde_json::{Value, json};
 
 use crate::error;
-use crate::family::Recipe;
+use crate::family::{Guiding, Recipe};
 use crate::given::Given;
 use crate::models::Entry;
 use crate::pixels::Pixels;
@@ -26,6 +26,7 @@ pub(crate) struct Plan {
     pub(crate) notes: Vec<Note>,
     model: String,
     family: &'static str,
+    paints_over: bool,
 }
 
 /// Plans a request.
@@ -70,7 +71,7 @@ pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u6
         );
         notes.push(Note::about(NoteKind::Adjusted, names.size, message));
     }
-    let image = given.as_ref().and_then(|given| given.images.first());
+    let image = given.as_ref().filter(|_| entry.facts.paints_over()).and_then(|given| given.images.first());
     if let Some((width, height)) = image.map(Pixels::size).filter(|image| *image != size) {
         let message = format!(
             "{} is {width}x{height}; it was scaled to fit {}x{} and its rim continued, nothing was stretched or cut off",
@@ -83,10 +84,13 @@ pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u6
         Task::Variation if request.prompt.trim().is_empty() => 0.0,
         _ => request.guidance.unwrap_or_else(|| default(&entry.info.guidance, entry.facts.guidance)),
     };
-    if guidance <= 1.0 && request.negative_prompt.as_deref().is_some_and(|negative| !negative.trim().is_empty()) {
-        let message =
-            format!("{} has no effect at {} {guidance}; it needs more than 1", names.negative_prompt, names.guidance);
-        notes.push(Note::about(NoteKind::Ignored, names.negative_prompt, message));
+    if let Guiding::Above(least) = entry.facts.guiding
+        && guidance <= least
+        && request.negative_prompt.as_deref().is_some_and(|negative| !negative.trim().is_empty())
+    {
+        let (negative, scale) = (names.negative_prompt, names.guidance);
+        let message = format!("{negative} has no effect at {scale} {guidance}; it needs more than {least}");
+        notes.push(Note::about(NoteKind::Ignored, negative, message));
     }
     let format = request.format.unwrap_or(ImageFormat::Png);
     if request.compression.is_some() && format != ImageFormat::Jpeg {
@@ -109,7 +113,8 @@ pub(crate) fn plan(entry: &Entry, request: &GenerationRequest, fallback_seed: u6
     let recipes =
         (0..u64::from(request.count)).map(|i| Recipe { seed: seed.wrapping_add(i), ..recipe.clone() }).collect();
     let model = entry.info.id.clone();
-    Ok(Plan { recipes, size, format, quality: request.compression, notes, model, family: entry.family.name })
+    let (family, paints_over) = (entry.family.name, entry.facts.paints_over());
+    Ok(Plan { recipes, size, format, quality: request.compression, notes, model, family, paints_over })
 }
 
 impl Plan {
@@ -136,7 +141,7 @@ impl Plan {
             // That form counts the last layer as 1.
             text.push_str(&format!(", Clip skip: {}", clip_skip + 1));
         }
-        if let Some(given) = &recipe.given {
+        if let Some(given) = recipe.given.as_ref().filter(|_| self.paints_over) {
             text.push_str(&format!(", Denoising strength: {}", given.strength));
         }
         text.push_str(concat!(", Version: Easel ", env!("CARGO_PKG_VERSION")));
@@ -160,7 +165,7 @@ impl Plan {
             "spacing": format!("{spacing:?}").to_lowercase(),
             "eta": recipe.eta,
             "clip_skip": recipe.clip_skip,
-            "strength": recipe.given.as_ref().map(|given| given.strength),
+            "strength": recipe.given.as_ref().filter(|_| self.paints_over).map(|given| given.strength),
             "made": format!("{}x{}", recipe.size.0, recipe.size.1),
             "size": format!("{}x{}", self.size.0, self.size.1),
         })

@@ -63,8 +63,8 @@ mod tests {
 
     #[test]
     fn interface_is_known_by_its_whole_name() {
-        assert!(is_of("easel:plugin/jobs@0.2.0", "jobs"));
-        for other in ["easel:plugin/jobs-of-another-kind@0.2.0", "other:plugin/jobs@0.2.0", "jobs"] {
+        assert!(is_of("easel:plugin/jobs@0.3.0", "jobs"));
+        for other in ["easel:plugin/jobs-of-another-kind@0.3.0", "other:plugin/jobs@0.2.0", "jobs"] {
             assert!(!is_of(other, "jobs"), "{other}");
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use easel_core::{
     Backend, Context, Error, ErrorKind, GenerationRequest, Image, Job, Made, ModelInfo, Money, Note, NoteKind, Output,
-    ParamNames, Readiness, Record, Result, Size, Ticket,
+    ParamNames, Readiness, Record, Result, RetiredModel, Size, Ticket,
 };
 use wasmtime::component::Resource;
 
@@ -14,9 +14,10 @@ use crate::call::{Surroundings, while_wanted};
 use crate::fault::{callers_word, clean, fault, of_value};
 use crate::host::{ImageRequest, ImageResult};
 use crate::jobs::Polling;
+use crate::models::{self, Models};
+use crate::pixels;
 use crate::plugin::Plugin;
 use crate::refusal::Refusal;
-use crate::{models, pixels};
 
 /// The most time that an adapter may take to name its models.
 const MODELS_TIME: std::time::Duration = std::time::Duration::from_secs(10);
@@ -34,9 +35,13 @@ impl Backend for Adapter {
         self.0.models().to_vec()
     }
 
+    fn retired(&self) -> Vec<RetiredModel> {
+        self.0.retired().to_vec()
+    }
+
     fn readiness(&self) -> Readiness {
-        match &self.0.not_ready {
-            Some(reason) => Readiness::NotReady(reason.clone()),
+        match self.0.not_ready() {
+            Some(reason) => Readiness::NotReady(reason.to_owned()),
             None => Readiness::Ready,
         }
     }
@@ -172,7 +177,7 @@ pub(crate) fn notes(notes: Vec<(Option<String>, String)>, names: &'static ParamN
 
 impl Plugin {
     /// Asks an adapter for its models.
-    pub(crate) async fn ask_models(self: &Arc<Self>) -> Result<Vec<Arc<ModelInfo>>, Refusal> {
+    pub(crate) async fn ask_models(self: &Arc<Self>) -> Result<Models, Refusal> {
         let answer = self.models_json().await.map_err(|error| Refusal::new(error.message()))?;
         let json = answer
             .map_err(|error| Refusal::by_plugin(format!("it names no models: {}", clean(&error.message, 500))))?;

@@ -9,20 +9,20 @@ wasmtime::component::bindgen!({
         package easel:host;
 
         world host-side {
-            import easel:plugin/types@0.2.0;
-            import easel:plugin/host@0.2.0;
-            import easel:plugin/blobs@0.2.0;
-            import easel:plugin/pixels@0.2.0;
-            import easel:plugin/images@0.2.0;
-            import easel:plugin/fetch@0.2.0;
-            import easel:plugin/request-edit@0.2.0;
-            import easel:plugin/store@0.2.0;
-            export easel:plugin/backend@0.2.0;
-            export easel:plugin/transform@0.2.0;
-            export easel:plugin/jobs@0.2.0;
-            export easel:plugin/catalogue@0.2.0;
-            export easel:plugin/health@0.2.0;
-            export easel:plugin/transform-result@0.2.0;
+            import easel:plugin/types@0.3.0;
+            import easel:plugin/host@0.3.0;
+            import easel:plugin/blobs@0.3.0;
+            import easel:plugin/pixels@0.3.0;
+            import easel:plugin/images@0.3.0;
+            import easel:plugin/fetch@0.3.0;
+            import easel:plugin/request-edit@0.3.0;
+            import easel:plugin/store@0.3.0;
+            export easel:plugin/backend@0.3.0;
+            export easel:plugin/transform@0.3.0;
+            export easel:plugin/jobs@0.3.0;
+            export easel:plugin/catalogue@0.3.0;
+            export easel:plugin/health@0.3.0;
+            export easel:plugin/transform-result@0.3.0;
         }
     ",
     imports: {

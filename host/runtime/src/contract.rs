@@ -7,7 +7,7 @@
 use crate::refusal::Refusal;
 
 /// The contract that this host speaks: the version of `wit/` without the patch level, which is compatible.
-pub(crate) const CONTRACT: &str = "0.2";
+pub(crate) const CONTRACT: &str = "0.3";
 
 /// The package whose interfaces carry the version.
 const PACKAGE: &str = "easel:plugin/";
@@ -36,16 +36,16 @@ mod tests {
 
     #[test]
     fn only_the_hosts_own_version_is_taken_and_its_patches() {
-        for version in ["0.2", "0.2.0", "0.2.17"] {
+        for version in ["0.3", "0.3.0", "0.3.17"] {
             check(version).unwrap();
         }
-        for (version, named) in [("0.1", "0.1"), ("0.1.0", "0.1"), ("0.20.0", "0.20"), ("1.0.0", "1.0"), ("", "")] {
+        for (version, named) in [("0.1", "0.1"), ("0.2.0", "0.2"), ("0.30.0", "0.30"), ("1.0.0", "1.0"), ("", "")] {
             let refusal = check(version).unwrap_err().to_string();
             assert!(
-                refusal.contains(&format!("it is built for contract {named:?}, this host speaks \"0.2\"")),
+                refusal.contains(&format!("it is built for contract {named:?}, this host speaks \"0.3\"")),
                 "{refusal}"
             );
-            assert!(refusal.contains("rebuild it with the easel-sdk of contract 0.2"), "{refusal}");
+            assert!(refusal.contains("rebuild it with the easel-sdk of contract 0.3"), "{refusal}");
         }
     }
 

@@ -11,6 +11,9 @@ use crate::bindings::easel::plugin::types;
 use crate::budget::Refused;
 use crate::state::State;
 
+/// The code of an error that is a fault of the operator's credentials: the caller's own are right.
+const AUTH_CODE: &str = "upstream_unauthorized";
+
 /// The longest text that a plugin can put into an error, in characters.
 const MAX_MESSAGE: usize = 1000;
 
@@ -184,6 +187,7 @@ pub(crate) fn of_value(error: types::PluginError, state: &State, names: &'static
     let kind = match kind {
         Kind::InvalidRequest => ErrorKind::InvalidRequest,
         Kind::Unsupported => ErrorKind::Unsupported,
+        Kind::ModelNotFound => ErrorKind::ModelNotFound,
         Kind::ContentPolicy => ErrorKind::ContentPolicy,
         Kind::Auth => {
             hint = Some(format!("look at the credentials under [plugin.{plugin}] in easel.toml"));
@@ -204,6 +208,9 @@ pub(crate) fn of_value(error: types::PluginError, state: &State, names: &'static
         Kind::LimitExceeded | Kind::Internal => ErrorKind::PluginFault,
     };
     let mut error = Error::new(kind, message);
+    if said == word(Kind::Auth) {
+        error = error.with_code(AUTH_CODE);
+    }
     if let Some(hint) = hint {
         error = error.with_hint(hint);
     }
@@ -248,6 +255,12 @@ impl std::fmt::Display for Answered {
     }
 }
 
+/// Whether a plugin said that a credential is not there or not right.
+pub(crate) fn is_auth(error: &Error) -> bool {
+    let said = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Answered>());
+    said.is_some_and(|said| said.kind == word(types::ErrorKind::Auth))
+}
+
 /// An amount as a plugin says it.
 pub(crate) fn money(cost: types::Money) -> Result<Money, Breach> {
     let types::Money { micros, currency } = cost;
@@ -264,6 +277,7 @@ fn word(kind: types::ErrorKind) -> &'static str {
     match kind {
         Kind::InvalidRequest => "invalid-request",
         Kind::Unsupported => "unsupported",
+        Kind::ModelNotFound => "model-not-found",
         Kind::ContentPolicy => "content-policy",
         Kind::Auth => "auth",
         Kind::Quota => "quota",

@@ -10,8 +10,10 @@ use std::fmt::{self, Write as _};
 use http::Method;
 
 use crate::PluginSettings;
-use crate::door::{Origin, OriginPattern, PathPattern, Paths};
-use crate::manifest::{MAX_WANTS, Manifest, Want, WantedOrigin, check_paths, read_methods};
+use crate::door::{Missing, Origin, OriginPattern, PathPattern, Paths};
+use crate::manifest::{
+    CredentialNeed, CredentialWant, MAX_WANTS, Manifest, Want, WantedOrigin, check_paths, read_methods,
+};
 use crate::refusal::{Refusal, nearest};
 
 /// Requests that the operator lets a plugin send: what a manifest's `[[network]]` can ask for.
@@ -155,8 +157,8 @@ pub(crate) fn missing(
         }
     };
     let open: Vec<_> = manifest.wants.iter().filter(is_open).collect();
-    let names: Vec<_> = replaced.map_or_else(Vec::new, |replaced| newly_required(manifest, settings, replaced));
-    if open.is_empty() && names.is_empty() {
+    let names = replaced.map_or_else(Missing::default, |replaced| newly_required(manifest, settings, replaced));
+    if open.is_empty() && names == Missing::default() {
         return Ok(None);
     }
     let mut wants: Vec<_> = open.iter().map(|want| in_words(want)).collect();
@@ -167,12 +169,16 @@ pub(crate) fn missing(
     for origin in origins.iter().filter(|origin| is_granted_by_name(origin)) {
         command.push_str(&format!(" --origin {origin}"));
     }
-    if !names.is_empty() {
-        let places: Vec<_> = names.iter().map(|name| format!("{name} = {{ env = \"NAME\" }}\n")).collect();
+    let (first, others) = names.one_of.split_first().map_or((None, [].as_slice()), |(first, rest)| (Some(first), rest));
+    let given: Vec<_> = names.all.iter().chain(first).collect();
+    if !given.is_empty() {
+        let mut places: Vec<_> = given.iter().map(|name| format!("{name} = {{ env = \"NAME\" }}\n")).collect();
+        places.extend(others.iter().map(|name| format!("# or {name} = {{ env = \"NAME\" }}\n")));
         toml.push(format!("[plugin.{id}.credentials]\n{}", places.concat()));
     }
-    for name in names {
-        wants.push(format!("the credential {name}"));
+    wants.extend(names.all.iter().map(|name| format!("the credential {name}")));
+    wants.extend(first.map(|_| format!("one of the credentials {}", names.one_of.join(" "))));
+    for name in given {
         command.push_str(&format!(" --credential {name}=env:NAME"));
     }
     Ok(Some(MissingGrant { wants, toml: toml.join("\n"), command }))
@@ -183,15 +189,23 @@ pub(crate) fn is_granted_by_name(origin: &str) -> bool {
     Origin::parse(origin).is_ok_and(|origin| origin.is_address())
 }
 
-/// The credentials without which this one does not work, and the one that it replaces did.
-fn newly_required<'a>(manifest: &'a Manifest, settings: &PluginSettings, replaced: &Manifest) -> Vec<&'a str> {
-    let was_required = |name: &str| replaced.credentials.iter().any(|want| want.is_required && want.name == name);
-    let lacking = manifest
-        .credentials
-        .iter()
-        .filter(|want| want.is_required && !settings.credentials.contains_key(&want.name) && !was_required(&want.name))
-        .filter(|want| !manifest.is_supplied_by_a_variable(&want.name, settings));
-    lacking.map(|want| want.name.as_str()).collect()
+/// The credentials without which this one does not work, and the one that it replaces did. Of several of which one is
+/// needed none is new where the older build needed one of several too.
+fn newly_required(manifest: &Manifest, settings: &PluginSettings, replaced: &Manifest) -> Missing {
+    let needed_before = |need: CredentialNeed, name: Option<&str>| {
+        let mut same = replaced.credentials.iter().filter(|want| want.need == need);
+        same.any(|want| name.is_none_or(|name| name == want.name))
+    };
+    let is_supplied = |want: &CredentialWant| {
+        settings.credentials.contains_key(&want.name) || manifest.is_supplied_by_a_variable(&want.name, settings)
+    };
+    let of = |need: CredentialNeed| manifest.credentials.iter().filter(move |want| want.need == need);
+    let all = of(CredentialNeed::Required)
+        .filter(|want| !is_supplied(want) && !needed_before(CredentialNeed::Required, Some(&want.name)));
+    let has_one = of(CredentialNeed::Any).any(is_supplied) || needed_before(CredentialNeed::Any, None);
+    let one_of = of(CredentialNeed::Any).filter(|_| !has_one);
+    let names = |wants: Vec<&CredentialWant>| wants.iter().map(|want| want.name.clone()).collect();
+    Missing { all: names(all.collect()), one_of: names(one_of.collect()) }
 }
 
 /// Whether grants together give all that is wanted: each method at each path, without and with each credential.
@@ -353,6 +367,24 @@ mod tests {
             None,
             "alone it serves and says what it lacks"
         );
+    }
+
+    #[test]
+    fn build_that_newly_requires_one_of_several_credentials_waits_for_one() {
+        let one =
+            |name: &str| format!("[[credential]]\nname = \"{name}\"\nheader = \"x-{name}\"\nrequired = \"any\"\n");
+        let needs = manifest(&[one("one"), one("other")].concat());
+        let before = Manifest { credentials: needs.credentials[..1].to_vec(), ..needs.clone() };
+        let waits = missing(&needs, &PluginSettings::default(), Some(&before)).unwrap().unwrap();
+        assert_eq!(waits.wants, ["one of the credentials one other"]);
+        assert_eq!(waits.toml, "[plugin.p.credentials]\none = { env = \"NAME\" }\n# or other = { env = \"NAME\" }\n");
+        assert_eq!(waits.command, "easel plugin grant p --credential one=env:NAME");
+        let supplied = PluginSettings {
+            credentials: [("other".to_owned(), crate::Secret::new("x"))].into(),
+            ..PluginSettings::default()
+        };
+        assert_eq!(missing(&needs, &supplied, Some(&before)).unwrap(), None);
+        assert_eq!(missing(&needs, &PluginSettings::default(), Some(&needs)).unwrap(), None);
     }
 
     #[test]

@@ -111,15 +111,15 @@ mod tests {
         let transformer = Imports { kind: PluginKind::Transformer, network: false, store: false };
         let adapter = Imports { kind: PluginKind::Adapter, network: true, store: false };
         let rows = [
-            (transformer, "easel:plugin/request-edit@0.2.0", None),
+            (transformer, "easel:plugin/request-edit@0.3.0", None),
             (transformer, "wasi:io/poll@0.2.12", None),
-            (transformer, "easel:plugin/fetch@0.2.0", Some("its manifest wants no network: name the origins")),
+            (transformer, "easel:plugin/fetch@0.3.0", Some("its manifest wants no network: name the origins")),
             (transformer, "wasi:http/types@0.2.12", Some("its manifest wants no network")),
-            (Imports { network: true, ..transformer }, "easel:plugin/fetch@0.2.0", None),
+            (Imports { network: true, ..transformer }, "easel:plugin/fetch@0.3.0", None),
             (adapter, "wasi:http/outgoing-handler@0.2.12", None),
-            (adapter, "easel:plugin/request-edit@0.2.0", Some("which plugins of kind \"adapter\" do not get")),
-            (adapter, "easel:plugin/store@0.2.0", Some("write store = true under [needs]")),
-            (Imports { store: true, ..adapter }, "easel:plugin/store@0.2.0", None),
+            (adapter, "easel:plugin/request-edit@0.3.0", Some("which plugins of kind \"adapter\" do not get")),
+            (adapter, "easel:plugin/store@0.3.0", Some("write store = true under [needs]")),
+            (Imports { store: true, ..adapter }, "easel:plugin/store@0.3.0", None),
             (adapter, "wasi:keyvalue/store@0.2.0", Some("do not get")),
             (adapter, "wasi:cli/run@0.2.12", Some("do not get")),
         ];

@@ -167,7 +167,7 @@ impl Drop for Polling {
 fn poller(began: &Arc<Plugin>) -> Arc<Plugin> {
     let current = began.shared.generations.current(&began.id);
     let can_go_on =
-        |plugin: &Arc<Plugin>| plugin.compiled.linked.abilities.jobs.is_some() && plugin.not_ready.is_none();
+        |plugin: &Arc<Plugin>| plugin.compiled.linked.abilities.jobs.is_some() && plugin.not_ready().is_none();
     current.filter(can_go_on).unwrap_or_else(|| Arc::clone(began))
 }
 

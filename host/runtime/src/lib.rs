@@ -94,6 +94,7 @@ pub use config::{HostLimits, PluginSettings, RuntimeConfig, Secret};
 pub use grants::{MissingGrant, NetworkGrant};
 pub use health::{Health, HealthDepth};
 pub use life::{LifeRules, PluginState};
+pub use manifest::CredentialNeed;
 pub use operate::PluginAction;
 pub use permissions::{PluginPermissions, WantStanding, WantedCredential, WantedNetwork};
 pub use record::{PluginError, PluginFigures, PluginTimes};

@@ -24,7 +24,7 @@ use crate::plugin::{Compiled, Shared, digest};
 use crate::refusal::Refusal;
 use crate::registry::{Registry, View};
 use crate::set_aside::SetAside;
-use crate::slot::{Identity, Serving, Slot};
+use crate::slot::{Serving, Slot};
 use crate::switches::Switches;
 use crate::watch::Watch;
 
@@ -144,6 +144,9 @@ impl Loader {
                 self.publish();
                 self.keep_copy(&key);
             }
+            if let Some(slot) = self.slots.get_mut(&key) {
+                slot.tell();
+            }
         }
         is_settled
     }
@@ -196,8 +199,8 @@ impl Loader {
             Files::Changing => return Ok(Read::Changing),
         };
         let manifest = Manifest::parse(&text)?;
-        let Manifest { id, kind, version, .. } = manifest.clone();
-        slot.identity = Some(Identity { id: id.clone(), kind, version });
+        let id = manifest.id.clone();
+        slot.manifest = Some(manifest.clone());
         // Something else lies there now; what served went with its file.
         if slot.serving.as_ref().is_some_and(|serving| *serving.plugin().id != *id) {
             slot.retire(&self.shared.rules);

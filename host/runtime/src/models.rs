@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use easel_core::{
     Control, Determinism, ImageFormat, MAX_COUNT, MAX_GUIDANCE, MAX_INPUTS, MAX_STEPS, ModelInfo, ModelInputs,
-    ModelOption, Money, Numbers, Size, SizeRule, Task,
+    ModelOption, Money, Numbers, RetiredModel, Size, SizeRule, Task,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,10 +13,23 @@ use serde_json::Value;
 /// The most models of one adapter.
 const MAX_MODELS: usize = 256;
 
+/// The longest text of a day, in bytes.
+const MAX_DAY: usize = 32;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Catalogue {
     models: Vec<Model>,
+    #[serde(default)]
+    retired: Vec<Retired>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Retired {
+    id: String,
+    since: Option<String>,
+    successor: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -139,28 +152,52 @@ struct Price {
     currency: String,
 }
 
+/// What an adapter has, and what it had.
+#[derive(Debug, Default)]
+pub(crate) struct Models {
+    /// Its models, the default first.
+    pub(crate) offered: Vec<Arc<ModelInfo>>,
+    /// Those that its provider took away.
+    pub(crate) retired: Vec<RetiredModel>,
+}
+
 /// Reads and checks an adapter's models.
-pub(crate) fn parse(json: &str) -> Result<Vec<Arc<ModelInfo>>, String> {
+pub(crate) fn parse(json: &str) -> Result<Models, String> {
     let catalogue: Catalogue = serde_json::from_str(json).map_err(|error| error.to_string())?;
-    if catalogue.models.len() > MAX_MODELS {
-        return Err(format!("at most {MAX_MODELS} models, not {}", catalogue.models.len()));
+    let count = catalogue.models.len() + catalogue.retired.len();
+    if count > MAX_MODELS {
+        return Err(format!("at most {MAX_MODELS} models, not {count}"));
     }
     let mut ids = BTreeSet::new();
-    let check = |model: Model| {
-        let id = model.id.clone();
-        if !ids.insert(id.clone()) {
-            return Err(format!("model {id:?} is there twice"));
-        }
-        convert(model).map(Arc::new).map_err(|error| format!("model {id:?}: {error}"))
+    let mut is_new = |id: &str| match ids.insert(id.to_owned()) {
+        true => Ok(()),
+        false => Err(format!("model {id:?} is there twice")),
     };
-    catalogue.models.into_iter().map(check).collect()
+    let (mut offered, mut retired) = (Vec::new(), Vec::new());
+    for model in catalogue.models {
+        let id = model.id.clone();
+        is_new(&id)?;
+        offered.push(convert(model).map(Arc::new).map_err(|error| format!("model {id:?}: {error}"))?);
+    }
+    for Retired { id, since, successor } in catalogue.retired {
+        is_new(&id)?;
+        let ids = [Some(&id), successor.as_ref()].into_iter().flatten();
+        let is_day = since.as_ref().is_none_or(|since| since.len() <= MAX_DAY && !since.contains(char::is_control));
+        if !ids.into_iter().all(|id| is_id(id)) || !is_day {
+            let right = "1 to 256 bytes without spaces, and a day as in 2026-05-12";
+            return Err(format!("retired model {id:?}: the id, the successor and since must be {right}"));
+        }
+        retired.push(RetiredModel { id, since, successor });
+    }
+    Ok(Models { offered, retired })
+}
+
+fn is_id(id: &str) -> bool {
+    (1..=256).contains(&id.len()) && !id.chars().any(|letter| letter.is_control() || letter == ' ')
 }
 
 fn convert(model: Model) -> Result<ModelInfo, String> {
-    if model.id.is_empty()
-        || model.id.len() > 256
-        || model.id.chars().any(|letter| letter.is_control() || letter == ' ')
-    {
+    if !is_id(&model.id) {
         return Err("the id must be 1 to 256 bytes without spaces".to_owned());
     }
     if model.tasks.is_empty() || model.formats.is_empty() {
@@ -305,7 +342,7 @@ mod tests {
 
     #[test]
     fn every_field_has_its_meaning() {
-        let models = parse(&json!({ "models": [model()] }).to_string()).unwrap();
+        let models = parse(&json!({ "models": [model()] }).to_string()).unwrap().offered;
         let model = &models[0];
         assert_eq!((model.id.as_str(), model.max_count), ("m", 4));
         assert_eq!(model.formats, [ImageFormat::Png, ImageFormat::Webp]);
@@ -315,12 +352,26 @@ mod tests {
         assert_eq!(model.options, [ModelOption { name: "style".into(), values: vec!["\"vivid\"".into(), "1".into()] }]);
         assert_eq!(model.price, Some(Money { micros: 40_000, currency: "USD".into() }));
         assert!(model.sizes.allows(Size::new(64, 2048).unwrap()));
-        let listed = parse(&with("/sizes", json!({"listed": ["1024x1024", "1536x1024"]}))).unwrap();
+        let listed = parse(&with("/sizes", json!({"listed": ["1024x1024", "1536x1024"]}))).unwrap().offered;
         assert_eq!(listed[0].sizes.default_size(), Size::new(1024, 1024));
     }
 
     #[test]
+    fn models_that_are_gone_stand_beside_the_others() {
+        let retired = json!([{"id": "old", "since": "2026-05-12", "successor": "m"}, {"id": "older"}]);
+        let models = parse(&json!({ "models": [model()], "retired": retired }).to_string()).unwrap();
+        let gone = |id: &str, since: Option<&str>, successor: Option<&str>| RetiredModel {
+            id: id.to_owned(),
+            since: since.map(str::to_owned),
+            successor: successor.map(str::to_owned),
+        };
+        assert_eq!(models.retired, [gone("old", Some("2026-05-12"), Some("m")), gone("older", None, None)]);
+        assert_eq!(models.offered.len(), 1);
+    }
+
+    #[test]
     fn wrong_models_are_refused() {
+        let gone = |retired: Value| json!({ "models": [model()], "retired": [retired] }).to_string();
         let mut unknown = model();
         unknown["colour"] = "red".into();
         let rows = [
@@ -340,6 +391,16 @@ mod tests {
             (with("/price/currency", json!("dollars")), "price.currency must be"),
             (with("/samplers", json!(1)), "or a list of names"),
             ("{}".to_owned(), "missing field `models`"),
+            (gone(json!({"id": "m"})), "\"m\" is there twice"),
+            (gone(json!({"id": "a b"})), "retired model \"a b\": the id, the successor and since must be"),
+            (gone(json!({"id": "a", "successor": ""})), "retired model \"a\""),
+            (gone(json!({"id": "a", "since": "x".repeat(33)})), "and a day as in 2026-05-12"),
+            (gone(json!({"id": "a", "why": ""})), "unknown field `why`"),
+            (
+                json!({"models": [], "retired": (0..257).map(|id| json!({"id": id.to_string()})).collect::<Vec<_>>()})
+                    .to_string(),
+                "at most 256 models, not 257",
+            ),
         ];
         for (json, expected) in rows {
             let error = parse(&json).unwrap_err();

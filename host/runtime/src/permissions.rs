@@ -4,7 +4,7 @@
 
 use crate::door::{OriginPattern, is_met};
 use crate::grants::{self, Given, is_covered};
-use crate::manifest::{CredentialWant, Injection, Manifest, Needs, Redirects, Want, WantedOrigin};
+use crate::manifest::{CredentialNeed, CredentialWant, Injection, Manifest, Needs, Redirects, Want, WantedOrigin};
 use crate::{NetworkGrant, PluginSettings};
 
 /// What a build wants, and what the operator gives it.
@@ -55,10 +55,10 @@ pub struct WantedCredential {
     pub name: String,
     /// Where it is put, as in `header authorization`.
     pub place: String,
-    /// The origins that it is tied to; without any, it goes wherever the plugin may.
+    /// The origins of the wants that name it, the only ones that it goes to; `operator` for what the operator names.
     pub origins: Vec<String>,
-    /// Whether the plugin does not work without it.
-    pub is_required: bool,
+    /// Whether the plugin works without it.
+    pub need: CredentialNeed,
     /// Whether the operator has supplied it, in his file or by a variable that he granted.
     pub is_supplied: bool,
 }
@@ -91,8 +91,11 @@ impl PluginPermissions {
         let credential = |want: &CredentialWant| WantedCredential {
             name: want.name.clone(),
             place: place(&want.injection),
-            origins: want.origins.iter().map(ToString::to_string).collect(),
-            is_required: want.is_required,
+            origins: (manifest.wants.iter())
+                .filter(|network| network.credentials.contains(&want.name))
+                .map(|network| network.origin.to_string())
+                .collect(),
+            need: want.need,
             is_supplied: settings.credentials.contains_key(&want.name)
                 || manifest.is_supplied_by_a_variable(&want.name, settings),
         };
@@ -144,12 +147,12 @@ mod tests {
     use crate::Secret;
     use crate::contract::CONTRACT;
 
-    const TAIL: &str = "[[network]]\norigin = \"https://api.a.com\"\npaths = [\"/v1/**\"]\ncredential = \"key\"\n\
+    const TAIL: &str = "[[network]]\norigin = \"https://api.a.com\"\npaths = [\"/v1/**\"]\ncredential = [\"key\", \"other\"]\n\
         [[network]]\norigin = \"https://cdn.a.com\"\nmethods = [\"GET\"]\nredirects = \"none\"\n\
         [[network]]\norigin = \"https://t.a.com\"\n[[network]]\norigin = \"https://u.a.com\"\n\
         [[network]]\norigin = \"operator\"\n\
         [[credential]]\nname = \"key\"\nheader = \"authorization\"\nrequired = true\n\
-        [[credential]]\nname = \"other\"\njson = \"/a/b\"\norigins = [\"https://api.a.com\"]\n\
+        [[credential]]\nname = \"other\"\njson = \"/a/b\"\n\
         [[credential]]\nname = \"third\"\nquery = \"q\"\n\
         [[environment]]\nvariable = \"THIRD_KEY\"\ncredential = \"third\"\n";
 
@@ -183,12 +186,12 @@ mod tests {
         let credentials: Vec<_> = permissions
             .credentials
             .iter()
-            .map(|want| (want.name.as_str(), want.place.as_str(), want.is_required, want.is_supplied))
+            .map(|want| (want.name.as_str(), want.place.as_str(), want.need.name(), want.is_supplied))
             .collect();
         let expected = [
-            ("key", "header authorization", true, true),
-            ("other", "json /a/b", false, false),
-            ("third", "query q", false, true),
+            ("key", "header authorization", "required", true),
+            ("other", "json /a/b", "optional", false),
+            ("third", "query q", "optional", true),
         ];
         assert_eq!(credentials, expected);
         assert_eq!(permissions.needs, ["prompt", "inputs", "images"]);

@@ -4,7 +4,7 @@
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 
-use easel_core::{ModelInfo, Values};
+use easel_core::{ModelInfo, RetiredModel, Values};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
@@ -21,19 +21,21 @@ use crate::cache::Cache;
 use crate::checkup::Checkups;
 use crate::clock::Clock;
 use crate::component::{Linked, Linkers};
-use crate::door::{Accounts, Credentials, Door, Grant, Network, Vault, Vaults, hidden_headers};
+use crate::door::{Accounts, Credentials, Door, Grant, Missing, Network, Vault, Vaults, hidden_headers};
 use crate::engine::Ticker;
+use crate::fault::is_auth;
 use crate::generations::Generations;
 use crate::imports::Imports;
 use crate::lanes::{Lanes, Pace};
 use crate::life::LifeRules;
 use crate::manifest::Manifest;
+use crate::models::Models;
 use crate::record::Records;
 use crate::refusal::Refusal;
 use crate::vitals::Vitals;
 use crate::warm::Warm;
 use crate::workbench::Stage;
-use crate::{HostLimits, PluginKind, PluginSettings};
+use crate::{HealthDepth, HostLimits, PluginKind, PluginSettings};
 
 /// What all plugins of a runtime share.
 pub(crate) struct Shared {
@@ -127,12 +129,14 @@ pub(crate) struct Plugin {
     pub(crate) calls: Arc<Semaphore>,
     pub(crate) warm: Warm,
     /// An adapter's models; set once, before anybody else has the generation.
-    pub(crate) models: OnceLock<Vec<Arc<ModelInfo>>>,
+    pub(crate) models: OnceLock<Models>,
     pub(crate) ungranted: Vec<String>,
     /// What it was made with.
     pub(crate) settings: PluginSettings,
-    /// Why it cannot serve although it is loaded.
+    /// Why it cannot serve although it is loaded, by its manifest.
     pub(crate) not_ready: Option<String>,
+    /// The same in its own words, where it says by itself that it has no key.
+    has_no_key: OnceLock<String>,
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) checkups: Checkups,
 }
@@ -155,7 +159,7 @@ impl Plugin {
         let accounts = if is_played { Accounts::Tokens } else { Accounts::KeyFiles };
         let given = Credentials::new(manifest, &environment.settings, Arc::clone(&vault), accounts)?;
         let credentials: Vec<_> = given.names().cloned().collect();
-        let not_ready = not_ready(&manifest.id, given.missing());
+        let not_ready = not_ready(manifest, given.missing());
         let ungranted = grant.ungranted();
         let door = match Imports::of(manifest).network {
             true => {
@@ -187,6 +191,7 @@ impl Plugin {
             ungranted,
             settings: settings.clone(),
             not_ready,
+            has_no_key: OnceLock::new(),
             vitals,
             checkups: Checkups::default(),
             compiled,
@@ -195,10 +200,29 @@ impl Plugin {
             PluginKind::Adapter => {
                 let models = plugin.ask_models().await?;
                 plugin.models.get_or_init(|| models);
+                // An author's tests show what a request without a key meets.
+                if plugin.shared.stage.is_none() {
+                    plugin.ask_for_its_key().await;
+                }
             }
             PluginKind::Transformer => plugin.ask_whether_config_is_right().await?,
         }
         Ok(plugin)
+    }
+
+    /// Why it cannot serve, where something that it needs is not there.
+    pub(crate) fn not_ready(&self) -> Option<&str> {
+        self.has_no_key.get().or(self.not_ready.as_ref()).map(String::as_str)
+    }
+
+    /// Notes that an adapter has no key, where it says so itself: which one it needs may depend on its config. The question asks
+    /// nobody else, and whatever else it answers is for the operator who asks. A credential that comes makes a new generation.
+    async fn ask_for_its_key(self: &Arc<Self>) {
+        if let Err(error) = self.health(HealthDepth::Shallow).await
+            && is_auth(&error)
+        {
+            self.has_no_key.get_or_init(|| format!("missing credentials: {}", error.message()));
+        }
     }
 
     /// Whether it is another generation of the same build and config, with other grants perhaps.
@@ -214,14 +238,33 @@ impl Plugin {
 
     /// An adapter's models, its default first.
     pub(crate) fn models(&self) -> &[Arc<ModelInfo>] {
-        self.models.get().map_or(&[], Vec::as_slice)
+        self.models.get().map_or(&[], |models| models.offered.as_slice())
+    }
+
+    /// The models that an adapter had once.
+    pub(crate) fn retired(&self) -> &[RetiredModel] {
+        self.models.get().map_or(&[], |models| models.retired.as_slice())
     }
 }
 
-fn not_ready(id: &str, missing: &[String]) -> Option<String> {
-    let first = missing.first()?;
-    let names = missing.join(", ");
-    Some(format!(
-        "it lacks the credential {names}: name where {first} comes from under [plugin.{id}.credentials] in easel.toml"
-    ))
+/// Why a plugin cannot serve, with what would let it: the file, or one of the variables that its manifest names.
+fn not_ready(manifest: &Manifest, missing: &Missing) -> Option<String> {
+    let id = &manifest.id;
+    let mut lacking = missing.all.clone();
+    lacking.extend((!missing.one_of.is_empty()).then(|| format!("one of {}", missing.one_of.join(", "))));
+    if lacking.is_empty() {
+        return None;
+    }
+    let mut reason = format!(
+        "missing credentials: {}; say where they come from under [plugin.{id}.credentials] in easel.toml",
+        lacking.join(", and ")
+    );
+    let names = [missing.all.as_slice(), &missing.one_of].concat();
+    let variables = manifest.variables_of_credentials(&names);
+    if !variables.is_empty() {
+        let variables = variables.join("\", \"");
+        reason
+            .push_str(&format!(", or set a variable that environment = [\"{variables}\"] under [plugin.{id}] grants"));
+    }
+    Some(reason)
 }

@@ -9,6 +9,7 @@ use crate::adapter::Adapter;
 use crate::drain::Drain;
 use crate::folder::Stamp;
 use crate::life::{Event, Life, LifeRules, PluginState};
+use crate::manifest::Manifest;
 use crate::plugin::{Compiled, Plugin};
 use crate::record::Record;
 use crate::status::{BuildName, BuildStatus, Draining, Place, PluginStatus};
@@ -47,7 +48,7 @@ pub(crate) struct Slot {
     /// The files as they were when they were last dealt with, well or badly.
     pub(crate) seen: Option<Stamp>,
     /// What the manifest says, once it could be read.
-    pub(crate) identity: Option<Identity>,
+    pub(crate) manifest: Option<Manifest>,
     /// The newest component that compiled, and the manifest it was compiled with.
     pub(crate) compiled: Option<(Arc<Compiled>, String)>,
     /// What the newest generation was tried with, well or badly.
@@ -67,13 +68,10 @@ pub(crate) struct Slot {
     pub(crate) missing_grant: Option<MissingGrant>,
     /// The version that served before, where that was a higher one.
     pub(crate) downgraded_from: Option<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) id: String,
-    pub(crate) kind: PluginKind,
-    pub(crate) version: String,
+    /// The settings that it would have, where it is switched off.
+    pub(crate) off_with: Option<PluginSettings>,
+    /// Whether a generation came to serve of which the log does not tell yet.
+    is_news: bool,
 }
 
 /// A generation that served: its code stays compiled. It comes back with the operator's grants and credentials of then,
@@ -90,7 +88,9 @@ impl Slot {
             name,
             path,
             seen: None,
-            identity: None,
+            manifest: None,
+            off_with: None,
+            is_news: false,
             compiled: None,
             tried: None,
             serving: None,
@@ -105,7 +105,7 @@ impl Slot {
     }
 
     pub(crate) fn id(&self) -> Option<&str> {
-        self.identity.as_ref().map(|identity| identity.id.as_str())
+        self.manifest.as_ref().map(|manifest| manifest.id.as_str())
     }
 
     /// Its id; the name of its file while that is not known.
@@ -173,6 +173,28 @@ impl Slot {
         }
         self.retire(rules);
         self.serving = Some(Serving::new(plugin));
+        self.is_news = true;
+    }
+
+    /// Tells the log of a generation that came to serve. For when everybody sees it: who reads that it is loaded can ask it.
+    pub(crate) fn tell(&mut self) {
+        let Some(plugin) = self.serving.as_ref().map(Serving::plugin).filter(|_| self.is_news) else { return };
+        let (id, models) = (&*plugin.id, plugin.models().len());
+        let (version, digest) = (&plugin.compiled.manifest.version, &plugin.compiled.digest);
+        match &self.downgraded_from {
+            Some(before) => {
+                tracing::info!(
+                    plugin = id,
+                    version,
+                    before,
+                    digest,
+                    models,
+                    "plugin loaded, a lower version than before"
+                );
+            }
+            None => tracing::info!(plugin = id, version, digest, models, "plugin loaded"),
+        }
+        self.is_news = false;
     }
 
     /// Takes out of service what serves; its calls go on for a while.
@@ -209,7 +231,8 @@ impl Slot {
         let serving = self.serving.as_ref().map(|serving| Arc::as_ptr(serving.plugin()).addr());
         let life = (self.life.state(), self.life.reason().map(str::to_owned), self.life.since);
         let draining = self.draining.iter().map(|drain| Arc::as_ptr(&drain.vitals).addr()).collect::<Vec<_>>();
-        (self.path.clone(), self.unreadable.clone(), life, serving, self.earlier.len(), draining)
+        let files = (self.path.clone(), self.unreadable.clone());
+        (files, life, serving, self.earlier.len(), draining, self.off_with.clone())
     }
 
     pub(crate) fn place(&self, record: Option<Arc<Record>>) -> Place {
@@ -222,11 +245,13 @@ impl Slot {
         Place { status: self.status(), record, draining: draining.collect() }
     }
 
-    /// What the build that serves wants and has, or else the one that was tried.
+    /// What the build that serves wants and has, or else the one that was tried or is switched off.
     fn permissions(&self) -> Option<PluginPermissions> {
         let serving = self.serving.as_ref().map(Serving::plugin).map(|plugin| (&plugin.compiled, &plugin.settings));
         let tried = self.tried.as_ref().map(|(compiled, settings)| (compiled, settings));
-        serving.or(tried).map(|(compiled, settings)| PluginPermissions::of(&compiled.manifest, settings))
+        let made = serving.or(tried).map(|(compiled, settings)| (&compiled.manifest, settings));
+        made.or(self.manifest.as_ref().zip(self.off_with.as_ref()))
+            .map(|(manifest, settings)| PluginPermissions::of(manifest, settings))
     }
 
     fn status(&self) -> PluginStatus {
@@ -240,15 +265,15 @@ impl Slot {
         };
         let (state, reason) = match (plugin, &newest) {
             (Some(plugin), newest) => {
-                let state = if plugin.not_ready.is_some() { PluginState::NotReady } else { PluginState::Ready };
+                let state = if plugin.not_ready().is_some() { PluginState::NotReady } else { PluginState::Ready };
                 let newer = newest.as_ref().and_then(|(state, reason)| Some(older_serves(*state, reason.as_deref()?)));
-                (state, newer.or_else(|| plugin.not_ready.clone()))
+                (state, newer.or_else(|| plugin.not_ready().map(str::to_owned)))
             }
             (None, Some((state, reason))) => (*state, reason.clone()),
             (None, None) => (PluginState::Loading, None),
         };
         let manifest = plugin.map(|plugin| &plugin.compiled.manifest);
-        let read = self.identity.as_ref();
+        let read = self.manifest.as_ref();
         let build = |earlier: &Earlier| BuildName {
             version: earlier.compiled.manifest.version.clone(),
             digest: earlier.compiled.digest.clone(),
@@ -256,14 +281,14 @@ impl Slot {
         PluginStatus {
             id: plugin.map_or_else(|| self.known_as().to_owned(), |plugin| plugin.id.to_string()),
             path: self.path.clone(),
-            kind: manifest.map(|manifest| manifest.kind).or(read.map(|identity| identity.kind)),
-            version: manifest.map(|manifest| &manifest.version).or(read.map(|identity| &identity.version)).cloned(),
+            kind: manifest.map(|manifest| manifest.kind).or(read.map(|read| read.kind)),
+            version: manifest.map(|manifest| &manifest.version).or(read.map(|read| &read.version)).cloned(),
             digest: plugin.map(|plugin| plugin.compiled.digest.clone()),
             state,
             reason,
             downgraded_from: self.downgraded_from.clone().filter(|_| plugin.is_some()),
             newest: newest.filter(|_| plugin.is_some()).map(|(state, reason)| BuildStatus {
-                version: read.map(|identity| identity.version.clone()),
+                version: read.map(|read| read.version.clone()),
                 state,
                 reason,
             }),

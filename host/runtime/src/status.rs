@@ -41,7 +41,8 @@ pub struct PluginStatus {
     pub ungranted: Vec<String>,
     /// What the build that lies there waits for.
     pub missing_grant: Option<MissingGrant>,
-    /// What the build that serves wants and is given, or else the one that was tried last; nothing while none was.
+    /// What the build that serves wants and is given, or else the one that was tried last or is switched off; nothing while
+    /// none was read.
     pub permissions: Option<PluginPermissions>,
     /// The names of the credentials that were supplied.
     pub credentials: Vec<String>,

@@ -52,10 +52,12 @@ impl Loader {
         let settings = self.settings(&id);
         if let Some(reason) = self.switched_off(&id, &settings) {
             self.stop(slot);
+            slot.off_with = Some(settings);
             slot.on(Event::SwitchedOff(reason));
             self.set_aside.clear(&id);
             return true;
         }
+        slot.off_with = None;
         let Some((compiled, _)) = &slot.compiled else {
             // Switched on, or free to have its id: the file is read once more.
             if matches!(slot.life.state(), PluginState::Disabled | PluginState::Failed) {
@@ -148,31 +150,16 @@ impl Loader {
     }
 
     fn accept(&mut self, slot: &mut Slot, plugin: &Arc<Plugin>) {
-        let (id, version, digest) =
-            (&*plugin.id, &plugin.compiled.manifest.version.clone(), plugin.compiled.digest.clone());
-        let models = plugin.models().len();
+        let (id, version) = (&*plugin.id, &plugin.compiled.manifest.version);
         let variables = plugin.compiled.manifest.variables(&plugin.settings);
         for variable in variables.iter().filter(|variable| variable.counts) {
             let (variable, sets) = (&variable.name, &variable.sets);
             tracing::info!(plugin = id, version, variable, sets, "an environment variable counts for a plugin");
         }
-        let event = if plugin.not_ready.is_some() { Event::Lacking } else { Event::Accepted };
+        let event = if plugin.not_ready().is_some() { Event::Lacking } else { Event::Accepted };
         plugin.vitals.record.reloaded();
         slot.serve(Arc::clone(plugin), &self.shared.rules);
         slot.on(event);
-        match &slot.downgraded_from {
-            Some(before) => {
-                tracing::info!(
-                    plugin = id,
-                    version,
-                    before,
-                    digest,
-                    models,
-                    "plugin loaded, a lower version than before"
-                );
-            }
-            None => tracing::info!(plugin = id, version, digest, models, "plugin loaded"),
-        }
         self.set_aside.clear(id);
     }
 

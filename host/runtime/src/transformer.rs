@@ -4,15 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use easel_core::{Context, Error, ErrorKind, GenerationRequest, Made, Output, Result, Review, Transformer, Verdict};
+use easel_core::{
+    Context, Error, ErrorKind, GenerationRequest, Made, Output, ParamNames, Result, Review, Transformer, Verdict,
+};
 use wasmtime::component::Resource;
 
 use crate::adapter::{Asked, notes, output};
+use crate::bindings::easel::plugin::types::CallContext;
 use crate::bindings::exports::easel::plugin::{transform, transform_result};
 use crate::call::{Surroundings, while_wanted};
 use crate::fault::{clean, of_value};
 use crate::host::{Edits, ImageRequest, ImageResult};
-use crate::plugin::Plugin;
+use crate::manifest::Needs;
+use crate::plugin::{Compiled, Plugin};
 use crate::refusal::Refusal;
 
 /// The most time that a transformer may take to look at its config.
@@ -20,6 +24,17 @@ const CHECK_TIME: Duration = Duration::from_secs(10);
 
 /// One generation of a transformer. A snapshot that holds it goes on using it after the next one came.
 pub(crate) struct TransformerPlugin(pub(crate) Arc<Plugin>);
+
+/// What each question about a request begins with.
+struct Question {
+    /// The caller's words for the parameters.
+    names: &'static ParamNames,
+    /// What of the request the plugin sees.
+    needs: Needs,
+    called: CallContext,
+    request: ImageRequest,
+    compiled: Arc<Compiled>,
+}
 
 /// What a call came to, out of the store.
 enum Decision {
@@ -42,18 +57,14 @@ impl Transformer for TransformerPlugin {
     }
 
     async fn before(&self, context: &Context, request: &GenerationRequest) -> Result<Verdict> {
-        let names = request.names();
-        let called = self.0.call_context(context, self.0.limits.wall);
-        let needs = self.0.compiled.manifest.needs;
+        let Question { names, needs, called, request: asked, compiled } = self.question(context, request);
         let edits = Edits::of(request, needs);
-        let request = ImageRequest { request: request.clone(), model: request.model.clone(), needs };
-        let compiled = Arc::clone(&self.0.compiled);
         let call = self.0.call(
             Surroundings::of(context, None),
             Box::new(move |store, instance| {
                 Box::pin(async move {
                     let guest = compiled.linked.exports.transformer()?.request.load(&mut *store, instance)?;
-                    let request = store.data_mut().table.push(request)?;
+                    let request = store.data_mut().table.push(asked)?;
                     let edits = store.data_mut().table.push(edits)?;
                     let (lent, lent_edits) = (Resource::new_borrow(request.rep()), Resource::new_borrow(edits.rep()));
                     let verdict = guest.call_on_request(&mut *store, &called, lent, lent_edits).await?;
@@ -84,13 +95,9 @@ impl Transformer for TransformerPlugin {
         if self.0.compiled.linked.exports.transformer().is_ok_and(|exports| exports.result.is_none()) {
             return Ok(Review::Pass);
         }
-        let names = request.names();
+        let Question { names, needs, called, request: done, compiled } = self.question(context, request);
         let asked = Asked { size: None, format: request.format, quality: request.compression, names };
-        let called = self.0.call_context(context, self.0.limits.wall);
-        let needs = self.0.compiled.manifest.needs;
         let result = ImageResult::lent(images, needs);
-        let request = ImageRequest { request: request.clone(), model: request.model.clone(), needs };
-        let compiled = Arc::clone(&self.0.compiled);
         let call = self.0.call(
             Surroundings::of(context, None),
             Box::new(move |store, instance| {
@@ -99,7 +106,7 @@ impl Transformer for TransformerPlugin {
                         return Ok(Reviewed::Pass);
                     };
                     let guest = exports.load(&mut *store, instance)?;
-                    let request = store.data_mut().table.push(request)?;
+                    let request = store.data_mut().table.push(done)?;
                     let result = store.data_mut().table.push(result)?;
                     let (lent, lent_result) = (Resource::new_borrow(request.rep()), Resource::new_borrow(result.rep()));
                     let verdict = guest.call_on_result(&mut *store, &called, lent, lent_result).await?;
@@ -124,6 +131,17 @@ impl Transformer for TransformerPlugin {
 }
 
 impl TransformerPlugin {
+    fn question(&self, context: &Context, request: &GenerationRequest) -> Question {
+        let needs = self.0.compiled.manifest.needs;
+        Question {
+            names: request.names(),
+            needs,
+            called: self.0.call_context(context, self.0.limits.wall),
+            request: ImageRequest { request: request.clone(), model: request.model.clone(), needs },
+            compiled: Arc::clone(&self.0.compiled),
+        }
+    }
+
     /// Reads a transformer's own pictures.
     async fn read(&self, result: ImageResult, asked: Asked) -> Result<Output> {
         let id = Arc::clone(&self.0.id);

@@ -9,7 +9,7 @@ use crate::door::OriginPattern;
 use crate::files::{Files, files};
 use crate::folder::scan;
 use crate::grants::{self, is_granted_by_name};
-use crate::manifest::{Manifest, WantedOrigin};
+use crate::manifest::{CredentialNeed, Manifest, WantedOrigin};
 use crate::refusal::Refusal;
 use crate::{HostLimits, MissingGrant, NetworkGrant, PluginSettings};
 
@@ -65,9 +65,16 @@ impl PluginWants {
         is_granted_by_name(origin)
     }
 
-    /// The names of its credentials, each with whether it cannot do without.
-    pub fn credentials(&self) -> impl Iterator<Item = (&str, bool)> {
-        self.manifest.credentials.iter().map(|want| (want.name.as_str(), want.is_required))
+    /// The names of its credentials, each with whether it works without.
+    pub fn credentials(&self) -> impl Iterator<Item = (&str, CredentialNeed)> {
+        self.manifest.credentials.iter().map(|want| (want.name.as_str(), want.need))
+    }
+
+    /// The environment variables that it can be set by too, each with what it sets, as in `config.base_url`; none counts
+    /// before the operator grants its name.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let variables = self.manifest.variables(&PluginSettings::default());
+        variables.into_iter().map(|variable| (variable.name, variable.sets)).collect()
     }
 
     /// What of it these settings leave undecided.

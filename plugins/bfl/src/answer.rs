@@ -147,16 +147,20 @@ pub fn sample<'a>(url: &'a str, config: &Config) -> Result<&'a str> {
 
 /// The error that a refusal of a new task becomes.
 pub fn refusal(mut problem: Problem, record: &Record) -> Error {
-    if problem.status == 404 {
+    // Every model has an endpoint of its own.
+    let kind = if problem.status == 404 { ErrorKind::ModelNotFound } else { problem.kind() };
+    if kind == ErrorKind::ModelNotFound {
         let hint = format!(
             " (is {} offered there? see base_url and models.\"{}\" under [plugin.bfl.config])",
             record.endpoint, record.id
         );
         problem.message.push_str(&hint);
     }
-    let kind = problem.kind();
     problem.param = problem.param.as_deref().map(|field| our_word(record, field));
     let mut error = common(problem, kind);
+    if kind == ErrorKind::ModelNotFound {
+        error.param = Some("model".to_owned());
+    }
     if kind == ErrorKind::RateLimited {
         error.retry_after.get_or_insert(WAIT);
     }
@@ -174,12 +178,8 @@ pub fn poll_refusal(problem: Problem) -> Error {
 
 fn common(problem: Problem, kind: ErrorKind) -> Error {
     let mut error = problem.into_error(kind);
-    match kind {
-        ErrorKind::Auth => {
-            error.message.push_str(" (is the key under [plugin.bfl.credentials] right?)");
-        }
-        ErrorKind::Quota => error.message.push_str(" (the account is out of credits)"),
-        _ => {}
+    if kind == ErrorKind::Auth {
+        error.message.push_str(" (is the key under [plugin.bfl.credentials] right?)");
     }
     error
 }

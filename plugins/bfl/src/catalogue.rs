@@ -3,11 +3,11 @@
 
 mod read;
 
-use easel_sdk::models::{Control, Determinism, Inputs, ModelOption, Numbers, SizeRange, Sizes, Treatment};
+use easel_sdk::models::{Control, Determinism, Inputs, ModelOption, Numbers, Retired, SizeRange, Sizes, Treatment};
 use easel_sdk::{Error, Format, Model, Money, Result, Size};
 use serde_json::{Map, Number, Value};
 
-use crate::config::{Config, Unsupported};
+use crate::config::{Config, Owner, Unsupported};
 use crate::fields::{Faults, Fields, written};
 
 /// `models.toml` as the build wrote it.
@@ -170,19 +170,17 @@ impl<'a> Catalogue<'a> {
 }
 
 impl Record {
-    /// What the host is told of it.
-    pub fn model(&self, config: &Config, provider: &Provider) -> Model {
+    /// What the host is told of it. A server that is not the provider's may still have what the provider took away.
+    pub fn model(&self, config: &Config, provider: &Provider, owner: Owner) -> Model {
         let unsupported = |is_there: bool| match config.unsupported {
             _ if is_there => Treatment::Honoured,
             Unsupported::Ignore => Treatment::Ignored,
             Unsupported::Refuse => Treatment::Refused,
         };
-        let name = self.name.as_deref().unwrap_or(&self.id);
+        let is_retired = self.successor.is_some() && owner == Owner::Provider;
         Model {
-            name: match &self.successor {
-                Some(successor) => format!("{name} (retired, use {successor})"),
-                None => name.to_owned(),
-            },
+            name: self.name.as_ref().unwrap_or(&self.id).clone(),
+            retired: is_retired.then(|| Retired { since: None, successor: self.successor.clone() }),
             tasks: self.tasks.clone(),
             inputs: Some(Inputs { images: self.inputs.images, references: self.inputs.references }),
             sizes: Sizes::Range(self.size.range()),

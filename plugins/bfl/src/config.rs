@@ -83,7 +83,7 @@ impl Config {
     /// `Internal` naming the key that makes no sense.
     pub fn models(&self) -> Result<Vec<Model>> {
         let (provider, catalogue) = (Provider::known()?, Catalogue::read(&self.models)?);
-        self.owner(&provider)?;
+        let owner = self.owner(&provider)?;
         let mut records = Vec::new();
         // One that is not offered must make sense as well, so that its mistake is told at once.
         for id in catalogue.ids() {
@@ -95,10 +95,10 @@ impl Config {
                 let known: Vec<_> = catalogue.ids().collect();
                 return Err(Error::config(format!("offer: there is no model {id:?}; there are: {}", known.join(", "))));
             };
-            models.push(record.model(self, &provider));
+            models.push(record.model(self, &provider, owner));
         }
         if self.offer.is_empty() {
-            models.extend(records.iter().map(|record| record.model(self, &provider)));
+            models.extend(records.iter().map(|record| record.model(self, &provider, owner)));
         }
         if models.is_empty() {
             return Err(Error::config("there is no model to offer"));

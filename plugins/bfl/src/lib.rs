@@ -55,10 +55,6 @@ impl Adapter for Bfl {
         let (provider, catalogue) = (Provider::known()?, Catalogue::read(&config.models)?);
         let server = Server::new(context, config, &provider)?;
         let record = catalogue.record(request.model.as_deref().unwrap_or_default())?;
-        if let Some(successor) = record.successor.as_ref().filter(|_| server.is_own()) {
-            let message = format!("model {} is retired by its provider; use {successor}", record.id);
-            return Err(Error::unsupported("model", message));
-        }
         server.check_key()?;
         let mut submission = convert::submission(&record, request)?;
         let started_ms = now_ms();

@@ -86,10 +86,19 @@ impl<'a> Server<'a> {
         let url = format!("{}{}", self.config.base(), record.endpoint);
         let request = HttpRequest::post_json_with_blobs(url, &submission.body, submission.blobs.clone())?;
         let request = request.credential(self.owner.credential()).total_timeout(self.limit());
-        let answer = request.send()?.success().map_err(|problem| answer::refusal(problem, record))?;
+        let answer = request.send()?.success().map_err(|problem| self.named(answer::refusal(problem, record)))?;
         let submitted = answer.into_document()?.get_cut::<Value>("", MAX_TEXT)?.unwrap_or_default().into();
         let (id, url) = answer::taken(&submitted, self.config, self.provider)?;
         Ok((id, url, submitted.cost))
+    }
+
+    /// An empty account is somebody's: says whose.
+    fn named(&self, mut error: Error) -> Error {
+        if error.kind == ErrorKind::Quota {
+            let whose = if self.is_own() { "Black Forest Labs" } else { self.config.base() };
+            error.message.push_str(&format!(" (the account at {whose} is out of credits)"));
+        }
+        error
     }
 
     /// Asks how a task stands, and how much of a hundred is done.
@@ -140,7 +149,7 @@ impl<'a> Server<'a> {
     pub fn credits(&self) -> Result<Value> {
         let request = HttpRequest::get(format!("{}/v1/credits", self.config.base()));
         let request = request.credential(self.owner.credential()).total_timeout(self.limit());
-        let answer = request.send()?.success().map_err(answer::poll_refusal)?;
+        let answer = request.send()?.success().map_err(|problem| self.named(answer::poll_refusal(problem)))?;
         let credits: Option<Value> = answer.into_document()?.get("/credits")?;
         credits
             .filter(Value::is_number)

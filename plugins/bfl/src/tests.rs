@@ -286,12 +286,15 @@ fn missing_key_names_provider_and_variable_before_anything_is_sent() {
 }
 
 #[test]
-fn retired_model_names_its_successor_at_the_providers_own_hosts_only() {
+fn model_that_its_provider_retired_is_offered_at_other_hosts_only() {
     let canny = Request { model: Some("flux-pro".to_owned()), ..request(1) };
-    let _upstream = script(vec![]);
-    let error = generate(json!({}), &canny).unwrap_err();
-    assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::Unsupported, Some("model")));
-    assert_eq!(error.message, "model flux-pro is retired by its provider; use flux-pro-1.1");
+    let retired = |changes: Value| {
+        let models = config(changes).models().unwrap();
+        models.into_iter().find(|model| model.id == "flux-pro").unwrap().retired
+    };
+    let successor = retired(json!({})).unwrap().successor;
+    assert_eq!(successor.as_deref(), Some("flux-pro-1.1"));
+    assert_eq!(retired(json!({ "base_url": "http://lan.test/v1" })), None);
 
     let answer = Reply::json(200, r#"{"id": "1", "polling_url": "http://lan.test/poll/1"}"#);
     let upstream = script(vec![answer]);

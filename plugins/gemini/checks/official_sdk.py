@@ -7,19 +7,16 @@ the same; the server answers with what the SDK's own types write, and the plugin
 
 import base64
 import json
-import shutil
-import subprocess
 import sys
-import tempfile
-import threading
-import time
 import urllib.error
 import urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from google import genai
 from google.genai import types
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "sdk" / "checks"))
+import served
 
 FOX = (Path(__file__).parent.parent / "tests" / "fox.png").read_bytes()
 
@@ -63,56 +60,39 @@ PREDICTIONS = {"predictions": [{"bytesBase64Encoded": base64.b64encode(FOX).deco
 
 
 def written(response):
-    """As the API writes it: the SDK's types write base64 in the alphabet for addresses, the API in the standard one."""
+    """As the SDK's types write it, base64 in the alphabet for addresses."""
     if isinstance(response, dict):
         return json.dumps(response).encode()
-    said = response.model_dump(mode="json", by_alias=True, exclude_none=True)
-    for one in said.get("candidates", []):
-        for part in one.get("content", {}).get("parts", []):
-            if "inlineData" in part:
-                part["inlineData"]["data"] = part["inlineData"]["data"].translate(str.maketrans("-_", "+/"))
-    return json.dumps(said).encode()
+    return response.model_dump_json(by_alias=True, exclude_none=True).encode()
 
 
-class Server(ThreadingHTTPServer):
-    """Answers each POST with the next of `answers` and keeps what was asked."""
+class Server(served.Server):
+    """Answers each POST with the next of `answers`."""
 
     def __init__(self):
-        self.asked, self.answers = [], []
-        server = self
+        super().__init__()
+        self.answers = []
+        self.answer = lambda: ("application/json", written(self.answers.pop(0)))
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                server.asked.append((self.path, dict(self.headers), body))
-                reply = written(server.answers.pop(0))
-                self.send_response(200)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(reply)))
-                self.end_headers()
-                self.wfile.write(reply)
-
-            def log_message(self, *_):
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        self.base = f"http://127.0.0.1:{self.server_port}"
+    def last(self):
+        """What was asked last: the path, the headers and the fields."""
+        path, headers, body = self.asked.pop()
+        return path, headers, json.loads(body)
 
     def ask_imagen_by_sdk(self, model, config):
         self.answers = [PREDICTIONS]
         options = types.HttpOptions(base_url=self.base, api_version="v1")
-        client = genai.Client(api_key="a-key-of-nobody", vertexai=True, http_options=options)
+        client = genai.Client(api_key=served.KEY, vertexai=True, http_options=options)
         client.models.generate_images(model=model, prompt="a fox", config=types.GenerateImagesConfig(**config))
-        path, _, body = self.asked.pop()
+        path, _, body = self.last()
         return path, body
 
     def ask_by_sdk(self, model, config):
         self.answers = [PICTURE]
         options = types.HttpOptions(base_url=self.base, api_version="v1beta")
-        client = genai.Client(api_key="a-key-of-nobody", vertexai=False, http_options=options)
+        client = genai.Client(api_key=served.KEY, vertexai=False, http_options=options)
         client.models.generate_content(model=model, contents="a fox", config=config)
-        path, headers, body = self.asked.pop()
+        path, headers, body = self.last()
         return path, headers, camel(body)
 
 
@@ -180,9 +160,9 @@ def check(server, easel):
         status, said = ask_by_plugin(easel, model=model, **fields)
         assert status == 200, said
         assert base64.b64decode(said["data"][0]["b64_json"]) == FOX, "the last picture that is no draft"
-        asked_path, headers, asked = server.asked.pop()
+        asked_path, headers, asked = server.last()
         assert asked_path == path, (asked_path, path)
-        assert {name.lower(): value for name, value in headers.items()}["x-goog-api-key"] == "a-key-of-nobody"
+        assert headers["x-goog-api-key"] == served.KEY
         types.Content.model_validate(asked["contents"][0])
         types.GenerateContentConfig.model_validate(asked["generationConfig"])
         assert asked == expected, f"\n{json.dumps(asked, sort_keys=True)}\n{json.dumps(expected, sort_keys=True)}"
@@ -220,43 +200,22 @@ def check_imagen(server, easel):
         easel, model="imagen-3.0-generate-002", negative_prompt="blur", options=options, **fields
     )
     assert status == 200, said
-    asked_path, _, asked = server.asked.pop()
+    asked_path, _, asked = server.last()
     assert (asked_path, asked) == (path, expected), f"\n{asked_path} {asked}\n{path} {expected}"
     print(f"the same request: {json.dumps(asked, sort_keys=True)}")
     print(f"read: {status} {said['data'][0]['revised_prompt']}")
 
 
-def serve_and(check, server, easel, component, config):
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        (folder / "plugins").mkdir()
-        shutil.copy(component, folder / "plugins" / "gemini.wasm")
-        (folder / "easel.toml").write_text(
-            f'[plugin.gemini]\norigins = ["https://generativelanguage.googleapis.com", "{server.base}"]\n'
-            f'credentials.api_key = {{ env = "A_KEY" }}\n[plugin.gemini.config]\n{config}\n'
-        )
-        environment = {"A_KEY": "a-key-of-nobody", "PATH": "/usr/bin:/bin"}
-        command = [easel, "serve", "--port", "0"]
-        process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
-        try:
-            words = (word for line in process.stderr for word in line.split())
-            address = next(word for word in words if word.startswith("http://127.")).rstrip("/")
-            threading.Thread(target=process.stderr.read, daemon=True).start()
-            until = time.monotonic() + 60
-            while "gemini" not in urllib.request.urlopen(f"{address}/v1/models").read().decode():
-                assert time.monotonic() < until, "the plugin does not appear"
-                time.sleep(0.1)
-            check(server, address)
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def main(easel, component):
+def main(program, component):
     server = Server()
-    serve_and(check, server, easel, component, f'base_url = "{server.base}/v1beta"')
-    vertex = f'base_url = "{server.base}/v1"\nvertex = true\nwatermark = false'
-    serve_and(check_imagen, server, easel, component, vertex)
+    origins = f'origins = ["https://generativelanguage.googleapis.com", "{server.base}"]'
+    for check_form, config in [
+        (check, f'base_url = "{server.base}/v1beta"'),
+        (check_imagen, f'base_url = "{server.base}/v1"\nvertex = true\nwatermark = false'),
+    ]:
+        settings = f"{origins}\n[plugin.gemini.config]\n{config}"
+        with served.easel(program, "gemini", component, settings, "gemini-2.5-flash-image") as address:
+            check_form(server, address)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 //! What is known of the models: `config.catalogue` of `plugin.toml`, changed and added to by the operator's `models`. What
 //! they declare to the host, and what they cost, follows from it; no model, limit or price stands in code.
 
-use easel_sdk::models::{Control, Determinism, Inputs, ModelOption, Numbers, SizeRange, Sizes, Treatment};
+use easel_sdk::models::{Control, Determinism, Inputs, ModelOption, Numbers, Retired, SizeRange, Sizes, Treatment};
 use easel_sdk::{Error, Format, Model, Money, Request, Result, Table};
 use serde_json::Value;
 
@@ -32,17 +32,21 @@ impl Config {
         Ok(models)
     }
 
-    /// What is known of the model of a request.
+    /// What is known of the model of a request, or of the default one.
     ///
     /// # Errors
     /// `Internal` when there is none.
     pub fn asked(&self, request: &Request) -> Result<Known> {
-        let mut entries = self.entries()?.into_iter();
-        let entry = match request.model.as_deref() {
-            Some(id) => entries.find(|entry| entry.id == id),
-            None => entries.next(),
-        };
-        entry.ok_or_else(|| Error::internal("the request's model is not one of the catalogue"))?.known(self)
+        for entry in self.entries()? {
+            if request.model.as_deref().is_some_and(|id| id != entry.id) {
+                continue;
+            }
+            let known = entry.known(self)?;
+            if request.model.is_some() || known.end(self).is_none() {
+                return Ok(known);
+            }
+        }
+        Err(Error::internal("the request's model is not one of the catalogue"))
     }
 
     /// The entries that are offered: the catalogue's with the operator's changes, then those that only the operator has.
@@ -140,6 +144,9 @@ impl Known {
             samplers: refused(config),
             determinism: if takes_seed { Determinism::BestEffort } else { Determinism::None },
             price: self.price(),
+            retired: self
+                .end(config)
+                .map(|day| Retired { since: Some(day.to_owned()), successor: self.successor.clone() }),
             ..Model::new(self.id.clone(), "")
         };
         match self.kind {

@@ -2,7 +2,7 @@
 //! them takes. What is known of the models is [`catalogue`](crate::catalogue)'s.
 
 use easel_sdk::host::has_credential;
-use easel_sdk::{Error, ErrorKind, Result, Size, Table};
+use easel_sdk::{Error, Result, Size, Table};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -150,30 +150,13 @@ impl Config {
         host == PROVIDER || host.strip_suffix(PROVIDER).is_some_and(|name| name.ends_with('.'))
     }
 
-    /// The credential to go along, if the operator supplied one.
-    ///
-    /// # Errors
-    /// `Auth` where the provider asks for one and there is none.
-    pub fn credential(&self) -> Result<Option<&'static str>> {
+    /// The credential to go along. One is there, or the plugin is not ready: the manifest requires any.
+    pub fn credential(&self) -> Option<&'static str> {
         let order = match self.api {
             Api::Gemini => ["api_key", "account"],
             Api::Vertex => ["account", "api_key"],
         };
-        let found = order.into_iter().find(|name| has_credential(name));
-        if found.is_none() && self.is_providers_own() {
-            let message = match self.api {
-                Api::Gemini => {
-                    "API key not found for google-gemini: set credentials.api_key under [plugin.gemini] in easel.toml, or \
-                     grant environment = [\"GOOGLE_API_KEY\"] there and set that"
-                }
-                Api::Vertex => {
-                    "service account not found for google-vertex: set credentials.account under [plugin.gemini] in \
-                     easel.toml, or grant environment = [\"GOOGLE_APPLICATION_CREDENTIALS\"] there and set that"
-                }
-            };
-            return Err(Error::new(ErrorKind::Auth, message));
-        }
-        Ok(found)
+        order.into_iter().find(|name| has_credential(name))
     }
 
     /// Checks what can be checked without a request.
@@ -242,7 +225,6 @@ fn sizes(tables: Option<&mut Table>, kind: &str) -> Result<Vec<(String, Size)>, 
 mod tests {
     use easel_sdk::testing::Upstream;
 
-    use super::*;
     use crate::tests::config;
 
     #[test]
@@ -279,22 +261,13 @@ mod tests {
     }
 
     #[test]
-    fn key_or_account_go_along_and_only_the_provider_asks_for_one() {
-        let _none = Upstream::script([]);
-        let error = config("").credential().unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Auth);
-        assert!(error.message.starts_with("API key not found for google-gemini"), "{}", error.message);
-        assert!(error.message.contains("GOOGLE_API_KEY"), "{}", error.message);
-        let error = config("vertex = true").credential().unwrap_err();
-        assert!(error.message.contains("GOOGLE_APPLICATION_CREDENTIALS"), "{}", error.message);
-        assert_eq!(config("base_url = 'http://up.test/v1'").credential().unwrap(), None);
-
+    fn key_or_account_go_along() {
         let both = Upstream::script([]).with_credential("api_key").with_credential("account");
-        assert_eq!(config("").credential().unwrap(), Some("api_key"));
-        assert_eq!(config("vertex = true").credential().unwrap(), Some("account"));
+        assert_eq!(config("").credential(), Some("api_key"));
+        assert_eq!(config("vertex = true").credential(), Some("account"));
         drop(both);
         let _key = Upstream::script([]).with_credential("api_key");
-        assert_eq!(config("vertex = true").credential().unwrap(), Some("api_key"), "express mode");
+        assert_eq!(config("vertex = true").credential(), Some("api_key"), "express mode");
     }
 
     #[test]

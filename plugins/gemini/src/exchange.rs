@@ -55,7 +55,7 @@ impl<'a> Exchange<'a> {
             ));
         }
         let request = request.total_timeout(left);
-        let request = match self.config.credential()? {
+        let request = match self.config.credential() {
             Some(name) => request.credential(name),
             None => request,
         };

@@ -49,7 +49,7 @@ pub struct Known {
     /// When its provider ended it.
     retired: Option<String>,
     /// What its provider names in its place.
-    successor: Option<String>,
+    pub successor: Option<String>,
 }
 
 /// One image size of a model.
@@ -143,14 +143,9 @@ impl Known {
         Err(Error::invalid("seed", format!("the seed of every picture must be at most {most}, not from {seed} on")))
     }
 
-    /// Refuses a model that its provider ended, at the provider only: other servers may go on with it.
-    ///
-    /// # Errors
-    /// `Unsupported`, naming the successor.
-    pub fn check_alive(&self, config: &Config) -> Result<()> {
-        let Some(day) = self.retired.as_deref().filter(|_| config.is_providers_own()) else { return Ok(()) };
-        let successor = self.successor_words().unwrap_or_else(|| "it names no successor".to_owned());
-        Err(Error::unsupported("model", format!("model {} was retired by its provider on {day}; {successor}", self.id)))
+    /// The day on which its provider ended it, at the provider only: other servers may go on with it.
+    pub fn end(&self, config: &Config) -> Option<&str> {
+        self.retired.as_deref().filter(|_| config.is_providers_own())
     }
 
     /// What to use in its place, as a sentence's end.

@@ -71,6 +71,9 @@ fn of_object(status: u16, after: Option<Duration>, object: &Value) -> Error {
         let field = violations(object).next().unwrap_or(message);
         problem.param = param(field).or_else(|| param(message)).map(str::to_owned);
     }
+    if kind == ErrorKind::ModelNotFound {
+        problem.param = Some("model".to_owned());
+    }
     problem.into_error(kind)
 }
 
@@ -85,6 +88,7 @@ fn kind(status: u16, said: &Value, message: &str) -> ErrorKind {
         // Of the region or the account, which no client can mend.
         "FAILED_PRECONDITION" if status == 400 => ErrorKind::Upstream,
         _ if by_status == ErrorKind::InvalidRequest && is_policy(&lower) => ErrorKind::ContentPolicy,
+        "NOT_FOUND" if lower.contains("model") => ErrorKind::ModelNotFound,
         "CANCELLED" | "DEADLINE_EXCEEDED" => ErrorKind::Timeout,
         "RESOURCE_EXHAUSTED" if status == 200 => ErrorKind::RateLimited,
         _ if status == 499 => ErrorKind::Timeout,
@@ -177,6 +181,8 @@ mod tests {
             let list = said(status, &format!("[{}]", body(name)));
             assert_eq!(list, error, "a list of one says the same");
         }
+        let error = said(404, r#"{"error": {"message": "Publisher Model `x` was not found.", "status": "NOT_FOUND"}}"#);
+        assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::ModelNotFound, Some("model")));
     }
 
     #[test]

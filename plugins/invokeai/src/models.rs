@@ -199,7 +199,7 @@ impl Models {
     pub fn not_found(&self, word: &str, bases: &[&str]) -> Error {
         let there = names(self.of("main", bases).map(|model| model.text("name")));
         let message = format!("model {word:?} is not installed in InvokeAI; there are: {there}");
-        let mut error = Error::invalid("model", message);
+        let mut error = Error::model_not_found(message);
         error.provider_code = Some("model_not_found".to_owned());
         error
     }

@@ -7,15 +7,8 @@ what arrives must be the same. The server answers with what the SDK's own types 
 
 import base64
 import json
-import shutil
-import subprocess
 import sys
-import tempfile
-import threading
-import time
-import urllib.request
 from email.parser import BytesParser
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import openai
@@ -23,8 +16,13 @@ from openai.types import ImagesResponse
 from openai.types.image_gen_completed_event import ImageGenCompletedEvent
 from openai.types.image_gen_partial_image_event import ImageGenPartialImageEvent
 
+sys.path.insert(0, str(Path(__file__).parents[3] / "sdk" / "checks"))
+from served import KEY, Server, easel
+
 TESTS = Path(__file__).parent.parent / "tests"
-FOX, PHOTO, BLURRED = ((TESTS / name).read_bytes() for name in ("fox.png", "photo.png", "blurred.png"))
+FOX, PHOTO, BLURRED, HOLE = (
+    (TESTS / name).read_bytes() for name in ("fox.png", "photo.png", "blurred.png", "mask-with-a-hole.png")
+)
 USAGE = {
     "input_tokens": 21,
     "output_tokens": 272,
@@ -52,40 +50,10 @@ def stream():
     return "text/event-stream", said.encode()
 
 
-class Server(ThreadingHTTPServer):
-    """Answers each POST with `answer` and keeps what was asked: the path, and the fields with the bytes of files."""
-
-    def __init__(self):
-        self.asked, self.answer = [], None
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                server.asked.append((self.path, fields(self.headers, body(self))))
-                kind, reply = server.answer
-                self.send_response(200)
-                self.send_header("content-type", kind)
-                self.send_header("content-length", str(len(reply)))
-                self.end_headers()
-                self.wfile.write(reply)
-
-            def log_message(self, *_):
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        self.base = f"http://127.0.0.1:{self.server_port}"
-
-
-def body(handler):
-    if length := handler.headers.get("content-length"):
-        return handler.rfile.read(int(length))
-    pieces = []
-    while size := int(handler.rfile.readline().split(b";")[0], 16):
-        pieces.append(handler.rfile.read(size))
-        handler.rfile.readline()
-    handler.rfile.readline()
-    return b"".join(pieces)
+def last(server):
+    """What was asked last: the path, and the fields with the bytes of files."""
+    path, headers, sent = server.asked.pop()
+    return path, fields(headers, sent)
 
 
 def fields(headers, sent):
@@ -127,64 +95,52 @@ EDIT = [
         "output_compression": 70,
         "image": [("photo.png", PHOTO, "image/png"), ("fox.png", FOX, "image/png")],
     },
+    {
+        "model": "gpt-image-1.5",
+        "prompt": "make it snow",
+        "n": 1,
+        "size": "1024x1024",
+        "image": ("photo.png", PHOTO, "image/png"),
+        "mask": ("mask-with-a-hole.png", HOLE, "image/png"),
+    },
 ]
 
 
 def check(server, address):
-    direct = openai.OpenAI(base_url=f"{server.base}/v1", api_key="a-key-of-nobody", max_retries=0)
+    direct = openai.OpenAI(base_url=f"{server.base}/v1", api_key=KEY, max_retries=0)
     through = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
     for name, requests in [("generate", GENERATE), ("edit", EDIT)]:
         for request in requests:
-            server.answer = pictures(request["n"])
+            server.answer = lambda count=request["n"]: pictures(count)
             getattr(direct.images, name)(**request)
-            expected = server.asked.pop()
+            expected = last(server)
             answer = getattr(through.images, name)(**request)
-            asked = server.asked.pop()
+            asked = last(server)
             assert asked == expected, f"\n{asked}\n{expected}"
             assert len(answer.data) == request["n"] and answer.data[0].b64_json, answer
             assert answer.usage.input_tokens == 21 and answer.usage.output_tokens == 272, answer.usage
             print(f"the same request: {asked[0]} {asked[1]}")
-    server.answer = stream()
+    server.answer = stream
     request = {"model": "gpt-image-2", "prompt": "a fox", "n": 1, "stream": True, "partial_images": 2}
     list(direct.images.generate(**request))
-    expected = server.asked.pop()
+    expected = last(server)
     events = list(through.images.generate(**request))
-    asked = server.asked.pop()
+    asked = last(server)
     assert asked == expected, f"\n{asked}\n{expected}"
     assert [type(event) for event in events] == [ImageGenPartialImageEvent, ImageGenCompletedEvent], events
     assert base64.b64decode(events[1].b64_json) == FOX
     print(f"the same stream: {asked[1]} -> {[event.type for event in events]}")
 
 
-def main(easel, component):
+def main(program, component):
     server = Server()
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        (folder / "plugins").mkdir()
-        shutil.copy(component, folder / "plugins" / "openai.wasm")
-        (folder / "easel.toml").write_text(
-            f'[plugin.openai]\norigins = ["{server.base}"]\nwithheld = ["https://api.openai.com"]\ncredentials.api_key = {{ env = "A_KEY" }}\n'
-            f'[plugin.openai.config]\nbase_url = "{server.base}/v1"\n'
-        )
-        environment = {"A_KEY": "a-key-of-nobody", "PATH": "/usr/bin:/bin"}
-        command = [easel, "serve", "--mode", "stub", "--port", "0"]
-        process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
-        try:
-            address = None
-            for line in process.stderr:
-                address = next((word for word in line.replace('"', " ").split() if word.startswith("http://127.")), address)
-                if address:
-                    break
-            threading.Thread(target=process.stderr.read, daemon=True).start()
-            address = address.rstrip("/")
-            until = time.monotonic() + 60
-            while "gpt-image-2" not in urllib.request.urlopen(f"{address}/v1/models").read().decode():
-                assert time.monotonic() < until, "the plugin does not appear"
-                time.sleep(0.1)
-            check(server, address)
-        finally:
-            process.terminate()
-            process.wait()
+    settings = f"""
+        origins = ["{server.base}"]
+        withheld = ["https://api.openai.com"]
+        config.base_url = "{server.base}/v1"
+    """
+    with easel(program, "openai", component, settings, "gpt-image-2") as address:
+        check(server, address)
 
 
 if __name__ == "__main__":

@@ -2,39 +2,44 @@
 
 use easel_sdk::http::Part;
 use easel_sdk::images_api::{file, form};
-use easel_sdk::models::{Determinism, Inputs, ModelOption, SizeRange};
+use easel_sdk::models::{Determinism, Inputs, ModelOption, Retired, SizeRange};
 use easel_sdk::{Blob, Error, Format, InputRole, MaskFrom, Model, Note, Request, Result, Share, Size, models};
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
-use crate::day::Today;
+use crate::day::{Day, Today};
 use crate::price;
 use crate::wire::{Bounds, Entry, Sizes};
 
 /// The most pictures that the contract lets a client ask for.
 const MOST_PICTURES: u32 = 10;
 
-/// The models that are offered.
+/// The models that are offered, and those that their provider has taken away by now.
 ///
 /// # Errors
 /// `Internal` naming the key that makes no sense.
-pub fn models(config: &Config) -> Result<Vec<Model>> {
+pub fn models(config: &Config, today: Today) -> Result<Vec<Model>> {
     config.check()?;
-    let list = config.price_list()?;
+    let (list, service) = (config.price_list()?, config.service()?.name);
     let mut models = Vec::new();
     for id in &config.offered {
-        models.push(model(id, &config.entry(id)?, &list));
+        let entry = config.entry(id)?;
+        let end = entry.end_at(&service).filter(|day| day.away_from(today).is_none());
+        models.push(model(id, &entry, &list, end));
     }
     Ok(models)
 }
 
-fn model(id: &str, entry: &Entry, price_list: &str) -> Model {
+fn model(id: &str, entry: &Entry, price_list: &str, end: Option<&Day>) -> Model {
     let edits = entry.images > 0;
-    let tasks = [("text-to-image", true), ("image-to-image", edits), ("inpainting", edits && entry.masks)];
-    let tasks = tasks.into_iter().filter(|(_, is_done)| *is_done);
+    let tasks: &[&str] = match edits {
+        true if entry.masks => &["text-to-image", "image-to-image", "inpainting"],
+        true => &["text-to-image", "image-to-image"],
+        false => &["text-to-image"],
+    };
     Model {
         name: if entry.name.is_empty() { id.to_owned() } else { entry.name.clone() },
-        tasks: tasks.map(|(task, _)| task.to_owned()).collect(),
+        tasks: tasks.iter().map(|task| (*task).to_owned()).collect(),
         inputs: edits.then_some(Inputs { images: entry.images, references: entry.images }),
         sizes: match &entry.sizes {
             Sizes::Listed(sizes) => models::Sizes::Listed(sizes.clone()),
@@ -58,23 +63,21 @@ fn model(id: &str, entry: &Entry, price_list: &str) -> Model {
             .collect(),
         determinism: Determinism::None,
         price: price::of(entry, price_list).and_then(price::dearest),
+        retired: end.map(|day| Retired { since: Some(day.to_string()), successor: entry.successor.clone() }),
         ..Model::new(id, entry.family.as_str())
     }
 }
 
-/// Refuses a model that its provider has taken away, and tells of one that it will.
+/// Refuses a model that its provider has taken away since the plugin was loaded, and tells of one that it will.
 ///
 /// # Errors
-/// `Unsupported`, naming the successor.
+/// `ModelNotFound`, naming the successor.
 pub fn retirement(config: &Config, id: &str, entry: &Entry, today: Today) -> Result<Option<Note>> {
     let service = config.service()?.name;
-    let Some((_, day)) = entry.shutdown.iter().find(|(name, _)| *name == service) else { return Ok(None) };
-    let successor = match entry.successor.as_str() {
-        "" => String::new(),
-        successor => format!("; its successor is {successor}"),
-    };
+    let Some(day) = entry.end_at(&service) else { return Ok(None) };
+    let successor = entry.successor.as_ref().map_or_else(String::new, |id| format!("; its successor is {id}"));
     match day.away_from(today) {
-        None => Err(Error::unsupported("model", format!("{service} has no {id} since {day}{successor}"))),
+        None => Err(Error::model_not_found(format!("{service} has no {id} since {day}{successor}"))),
         Some(days) if days <= config.notice_days => {
             Ok(Some(Note::about("model", format!("{service} will have no {id} from {day} on{successor}"))))
         }

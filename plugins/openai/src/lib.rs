@@ -39,7 +39,7 @@ impl Adapter for OpenAi {
     type Config = Config;
 
     fn models(config: &Config) -> Result<Vec<Model>> {
-        convert::models(config)
+        convert::models(config, Today::now())
     }
 
     fn generate(context: &Context, config: &Config, request: &Request, progress: &Progress<'_>) -> Result<Output> {
@@ -158,9 +158,9 @@ fn ask(asked: &Asked<'_>, progress: &Progress<'_>) -> Result<Output> {
 fn refusal(problem: Problem, id: &str, entry: &Entry) -> Error {
     let mut error = images_api::refusal(problem);
     if matches!(error.provider_code.as_deref(), Some("model_not_found" | "DeploymentNotFound")) {
-        error.message.push_str(&match entry.successor.as_str() {
-            "" => format!(" (see offer and models under [plugin.openai.config] for {id})"),
-            successor => format!(" (the successor of {id} is {successor})"),
+        error.message.push_str(&match &entry.successor {
+            None => format!(" (see offer and models under [plugin.openai.config] for {id})"),
+            Some(successor) => format!(" (the successor of {id} is {successor})"),
         });
     }
     error

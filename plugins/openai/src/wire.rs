@@ -33,8 +33,8 @@ pub struct Entry {
     pub partials: bool,
     /// The tokens that one of them costs.
     pub partial_tokens: u64,
-    /// The model that takes its place; empty while there is none.
-    pub successor: String,
+    /// The model that takes its place, once there is one.
+    pub successor: Option<String>,
     /// When it ends, by service.
     pub shutdown: Vec<(String, Day)>,
     /// What it costs, by service.
@@ -120,12 +120,19 @@ impl Entry {
             masks: table.flag("masks")?.unwrap_or_default(),
             partials: table.flag("partials")?.unwrap_or_default(),
             partial_tokens: table.whole("partial_tokens")?.unwrap_or_default(),
-            successor: table.text("successor")?.unwrap_or_default(),
+            successor: table.text("successor")?,
             shutdown: days(table.table("shutdown")?)?,
             prices: prices(table.table("prices")?)?,
         };
         table.done()?;
         Ok(entry)
+    }
+}
+
+impl Entry {
+    /// The day on which it ends at a service.
+    pub fn end_at(&self, service: &str) -> Option<&Day> {
+        self.shutdown.iter().find(|(name, _)| name == service).map(|(_, day)| day)
     }
 }
 

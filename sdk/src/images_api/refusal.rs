@@ -17,9 +17,8 @@ const CODES: &[(&str, ErrorKind)] = &[
     ("billing_hard_limit_reached", ErrorKind::Quota),
     ("insufficient_credits", ErrorKind::Quota),
     ("rate_limit_exceeded", ErrorKind::RateLimited),
-    // The name is the operator's choice, not the client's.
-    ("model_not_found", ErrorKind::Upstream),
-    ("DeploymentNotFound", ErrorKind::Upstream),
+    ("model_not_found", ErrorKind::ModelNotFound),
+    ("DeploymentNotFound", ErrorKind::ModelNotFound),
 ];
 
 /// Codes and types that count where the status says nothing: in a stream, or in an answer of 200.
@@ -61,6 +60,9 @@ pub fn refusal(mut problem: Problem) -> Error {
         problem.retry_after = spoken_wait(&problem.message);
     }
     problem.param = problem.param.as_deref().map(our_word);
+    if kind == ErrorKind::ModelNotFound {
+        problem.param.get_or_insert_with(|| "model".to_owned());
+    }
     problem.into_error(kind)
 }
 
@@ -111,8 +113,11 @@ mod tests {
         check(401, "invalid_api_key", None, Kind::Auth, None);
         check(402, "insufficient_credits", None, Kind::Quota, None);
         check(403, "unsupported_country", None, Kind::Auth, None);
-        check(404, "model_not_found", Some("model"), Kind::Upstream, Some("model"));
-        check(404, "DeploymentNotFound", None, Kind::Upstream, None);
+        check(404, "model_not_found", Some("model"), Kind::ModelNotFound, Some("model"));
+        check(404, "model_not_found", None, Kind::ModelNotFound, Some("model"));
+        check(404, "DeploymentNotFound", None, Kind::ModelNotFound, Some("model"));
+        check(200, "model_not_found", None, Kind::ModelNotFound, Some("model"));
+        check(404, "not_found", None, Kind::Upstream, None);
         check(429, "insufficient_quota", None, Kind::Quota, None);
         check(429, "rate_limit_exceeded", None, Kind::RateLimited, None);
         check(500, "server_error", None, Kind::Upstream, None);

@@ -3,13 +3,34 @@
 
 use serde_json::{Map, Value};
 
-use super::{Control, Determinism, Inputs, Model, Numbers, SizeRange, Sizes, Treatment};
+use super::{Control, Determinism, Inputs, Model, Numbers, Retired, SizeRange, Sizes, Treatment};
 use crate::json;
 
 /// The JSON of `backend.models`.
-#[cfg_attr(not(target_arch = "wasm32"), expect(dead_code, reason = "only a component's export writes it"))]
+#[cfg_attr(
+    all(not(target_arch = "wasm32"), not(test)),
+    expect(dead_code, reason = "only a component's export writes it")
+)]
 pub(crate) fn text(models: &[Model]) -> String {
-    json::text(&object([("models", list(models, value))]))
+    let (mut offered, mut retired) = (Vec::new(), Vec::new());
+    for model in models {
+        match &model.retired {
+            None => offered.push(value(model)),
+            Some(how) => retired.push(gone(&model.id, how)),
+        }
+    }
+    let mut text = object([("models", offered.into())]);
+    if !retired.is_empty() {
+        add(&mut text, "retired", Some(retired.into()));
+    }
+    json::text(&text)
+}
+
+fn gone(id: &str, retired: &Retired) -> Value {
+    let mut value = object([("id", id.into())]);
+    add(&mut value, "since", retired.since.as_deref().map(Into::into));
+    add(&mut value, "successor", retired.successor.as_deref().map(Into::into));
+    value
 }
 
 fn value(model: &Model) -> Value {
@@ -138,5 +159,22 @@ mod tests {
         for model in [Model::new("one", "demo"), rich, open] {
             assert_eq!(value(&model), serde_json::to_value(&model).unwrap());
         }
+    }
+
+    #[test]
+    fn models_that_are_gone_are_written_beside_the_others() {
+        let gone = Retired { since: Some("2026-05-12".to_owned()), successor: Some("one".to_owned()) };
+        let models = [
+            Model { retired: Some(gone), ..Model::new("old", "demo") },
+            Model::new("one", "demo"),
+            Model { retired: Some(Retired::default()), ..Model::new("older", "demo") },
+        ];
+        let written: Value = serde_json::from_str(&text(&models)).unwrap();
+        assert_eq!(written["models"], json!([serde_json::to_value(&models[1]).unwrap()]));
+        assert_eq!(
+            written["retired"],
+            json!([{"id": "old", "since": "2026-05-12", "successor": "one"}, {"id": "older"}])
+        );
+        assert!(!text(&models[1..2]).contains("retired"));
     }
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use easel_core::{
-    Admission, Backend, Context, Draft, GenerationRequest, Job, ParamNames, Principal, Progress, RequestId, Transformer,
+    Admission, Backend, Context, Draft, GenerationRequest, Job, ParamNames, Principal, Progress, RequestId,
+    Transformer, Values,
 };
 use easel_runtime::{HostLimits, LifeRules, PluginSettings, PluginState, Runtime, RuntimeConfig};
 use tempfile::TempDir;
@@ -37,15 +38,25 @@ impl Host {
     }
 
     pub(crate) async fn again(folders: TempDir, limits: HostLimits) -> Result<Self> {
+        let settings = PluginSettings { origins: vec!["http://127.0.0.1".to_owned()], ..PluginSettings::default() };
+        Self::with(folders, limits, BTreeMap::from([("adapter".to_owned(), settings)]), None).await
+    }
+
+    /// Starts with these settings of plugins, and what keeps their values.
+    pub(crate) async fn with(
+        folders: TempDir,
+        limits: HostLimits,
+        plugins: BTreeMap<String, PluginSettings>,
+        values: Option<Arc<dyn Values>>,
+    ) -> Result<Self> {
         let changed = Arc::new(Notify::new());
         let told = Arc::clone(&changed);
-        let settings = PluginSettings { origins: vec!["http://127.0.0.1".to_owned()], ..PluginSettings::default() };
         let config = RuntimeConfig {
             folder: folders.path().join("plugins"),
             cache: Some(folders.path().join("compiled")),
             limits,
-            values: None,
-            plugins: BTreeMap::from([("adapter".to_owned(), settings)]),
+            values,
+            plugins,
             // Guests that never end are measured too.
             life: LifeRules { traps: 0, ..LifeRules::default() },
             switches: None,

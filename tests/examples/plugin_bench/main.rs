@@ -2,8 +2,10 @@
 //!
 //! `cargo run --example plugin_bench [-- NAME ...]`, where a name is one of those in [`MEASUREMENTS`]; or, for counting instructions
 //! from outside, [`COUNTED`] with a number: `calls-500`.
-//! It prints figures and judges nothing. The plugins are those of `tests/hostile/guest/`, which do as their prompt says.
+//! It prints figures and judges nothing. The plugins are those of `tests/hostile/guest/`, which do as their prompt
+//! says, and for `adapters` those of `plugins/`.
 
+mod adapters;
 mod calls;
 mod house;
 mod life;
@@ -16,12 +18,13 @@ use house::Result;
 type Measurement = fn() -> BoxFuture<'static, Result<()>>;
 
 /// What can be measured, by the number of its goal.
-const MEASUREMENTS: [(&str, Measurement); 8] = [
+const MEASUREMENTS: [(&str, Measurement); 9] = [
     ("swaps", || Box::pin(life::swaps())),
     ("compiling", || Box::pin(life::compiling())),
     ("reloads", || Box::pin(life::reloads())),
     ("transformer", || Box::pin(calls::transformer())),
     ("upstream", || Box::pin(upstream::upstream())),
+    ("adapters", || Box::pin(adapters::adapters())),
     ("partials", || Box::pin(upstream::partials())),
     ("start", || Box::pin(life::start())),
     ("runaway", || Box::pin(calls::runaway())),

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 
 use crate::house::{ADAPTER, Host, Result, build, context, generate, generate_in, manifest, replace, show};
 
-const PICTURE: &[u8] = include_bytes!("../../../examples/red-circle.png");
+pub(crate) const PICTURE: &[u8] = include_bytes!("../../../examples/red-circle.png");
 /// How many intermediate states the upstream streams.
 const PARTIALS: usize = 200;
 
@@ -54,7 +54,7 @@ pub(crate) fn upstream_origin() -> Result<String> {
 }
 
 /// Serves this on a thread of its own, and tells where.
-fn serve(router: axum::Router) -> Result<String> {
+pub(crate) fn serve(router: axum::Router) -> Result<String> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
     let origin = format!("http://{}", listener.local_addr()?);

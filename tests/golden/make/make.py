@@ -12,7 +12,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 # `models`, `mutations`, `sdxl`, `edits` and `single` read what `tiny` and `sdxl` wrote.
-SCRIPTS = ["schedules", "samplers", "randn", "tokens", "tiny", "models", "mutations", "sdxl", "edits", "single", "formats", "layouts", "safety", "tiles"]
+SCRIPTS = ["schedules", "samplers", "randn", "tokens", "tiny", "models", "mutations", "sdxl", "edits", "single", "formats", "layouts", "flux2", "z_image", "safety", "tiles"]
 MOST_BYTES = 20_000_000
 
 

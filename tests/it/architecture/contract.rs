@@ -8,7 +8,7 @@ fn wit() -> Vec<File> {
     files(&[".wit"]).into_iter().filter(is_ours).collect()
 }
 
-/// The version in `package easel:plugin@0.2.0;`.
+/// The version in `package easel:plugin@0.3.0;`.
 fn version(files: &[File]) -> String {
     let first = files.first().and_then(|file| file.text.lines().next()).unwrap_or_default();
     let version = first.strip_prefix("package easel:plugin@").and_then(|rest| rest.strip_suffix(';'));

@@ -12,6 +12,7 @@ const HEAVY: &[(&str, &str)] = &[
     ("candle-*", "easel-engine"),
     ("gemm", "easel-engine"),
     ("tokenizers", "easel-engine"),
+    ("minijinja", "easel-engine"),
     ("safetensors", "easel-engine"),
     ("wasmtime*", "easel-runtime"),
     ("wasmparser", "easel-runtime"),

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Admission, Backend, Context, Control, Delivery, Determinism, Draft, Error, ErrorKind, Generation,
     GenerationRequest, Image, ImageFormat, Job, Keeper, Kept, Made, ModelInfo, ModelInputs, ModelOption, Numbers,
-    OnFailure, Output, ParamNames, Pipeline, Principal, Progress, Readiness, RequestId, Result, Review, Size, SizeRule,
-    Snapshot, Stage, Task, Transformer, Verdict, World,
+    OnFailure, Output, ParamNames, Pipeline, Principal, Progress, Readiness, RequestId, Result, RetiredModel, Review,
+    Size, SizeRule, Snapshot, Stage, Task, Transformer, Verdict, World,
 };
 
 /// What `run` may take before the deadline ends it.
@@ -28,6 +28,7 @@ type Making = Pin<Box<dyn Future<Output = Result<Output>> + Send>>;
 pub struct FakeBackend {
     id: String,
     models: Vec<Arc<ModelInfo>>,
+    retired: Vec<RetiredModel>,
     readiness: Readiness,
     make: Box<dyn Fn(Context, Job) -> Making + Send + Sync>,
     seen: Mutex<Vec<GenerationRequest>>,
@@ -38,10 +39,17 @@ impl FakeBackend {
         Self {
             id: id.to_owned(),
             models: models.iter().cloned().map(Arc::new).collect(),
+            retired: Vec::new(),
             readiness: Readiness::Ready,
             make: Box::new(|_, job| Box::pin(async move { Ok(output(job.request.count)) })),
             seen: Mutex::default(),
         }
+    }
+
+    /// Models that it had once.
+    pub fn without(mut self, retired: &[RetiredModel]) -> Self {
+        self.retired = retired.to_vec();
+        self
     }
 
     pub fn standing(mut self, readiness: Readiness) -> Self {
@@ -83,6 +91,10 @@ impl Backend for FakeBackend {
 
     fn models(&self) -> Vec<Arc<ModelInfo>> {
         self.models.clone()
+    }
+
+    fn retired(&self) -> Vec<RetiredModel> {
+        self.retired.clone()
     }
 
     fn readiness(&self) -> Readiness {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::fakes::{FakeBackend, checked, model, world_of};
-use crate::{Draft, Error, ErrorKind, NoteKind, Snapshot, UnknownModel};
+use crate::{Draft, Error, ErrorKind, NoteKind, RetiredModel, Snapshot, UnknownModel};
 
 /// Two backends, a model that both have, and an alias of each kind.
 fn world() -> Snapshot {
@@ -119,6 +119,44 @@ fn unknown_model_is_refused_with_the_list_where_models_are_strict() {
 
     let error = routed(&world, Some("attic"), Some("brush")).unwrap_err();
     assert_eq!(error.message(), "model \"brush\" is not known here; there are: pencil, shared");
+}
+
+#[test]
+fn model_that_was_taken_away_is_refused_with_its_successor_however_strict_models_are() {
+    let gone = |id: &str, since: Option<&str>, successor: Option<&str>| RetiredModel {
+        id: id.to_owned(),
+        since: since.map(str::to_owned),
+        successor: successor.map(str::to_owned),
+    };
+    let old = [gone("crayon", Some("2026-05-12"), Some("pencil")), gone("gone", None, None)];
+    let attic = FakeBackend::new("attic", &[model("pencil")]).without(&old);
+    let mut world = world_of(vec![Arc::new(FakeBackend::new("studio", &[model("brush")])), Arc::new(attic)]);
+    world.aliases = [("stale".to_owned(), "gone".to_owned())].into();
+    let rows = [
+        (None, "crayon", "model \"crayon\" is retired by its provider since 2026-05-12; its successor is pencil"),
+        (
+            None,
+            "attic/crayon",
+            "model \"attic/crayon\" is retired by its provider since 2026-05-12; its successor is pencil",
+        ),
+        (
+            Some("attic"),
+            "crayon",
+            "model \"crayon\" is retired by its provider since 2026-05-12; its successor is pencil",
+        ),
+        (None, "stale", "model \"stale\" is retired by its provider"),
+    ];
+    for unknown_model in [UnknownModel::Refuse, UnknownModel::UseDefault] {
+        let world = Snapshot { unknown_model, ..world.clone() };
+        for (backend, asked, expected) in rows {
+            let error = routed(&world, backend, Some(asked)).unwrap_err();
+            assert_eq!((error.kind(), error.param()), (ErrorKind::ModelNotFound, Some("model")));
+            assert_eq!(error.message(), expected);
+        }
+    }
+    let lenient = Snapshot { unknown_model: UnknownModel::UseDefault, ..world.clone() };
+    assert!(routed(&lenient, Some("studio"), Some("crayon")).is_ok(), "another backend never had it");
+    assert!(world.models().iter().all(|(_, model)| model.id != "crayon"), "it is in no list");
 }
 
 #[test]

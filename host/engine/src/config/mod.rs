@@ -4,10 +4,14 @@
 //! does both. What would change the numbers and is not built here is refused by name and value, never passed over; what
 //! does not change them is ignored. No constant of a model stands in the code.
 
+mod flux2;
 mod noise;
+mod qwen3;
+mod solver;
 mod text;
 mod unet;
 mod vae;
+mod z_image;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -16,10 +20,13 @@ use serde_json::Value;
 use crate::checkpoint::Files;
 use crate::error::{Error, Result};
 
+pub(crate) use flux2::{Flux2Config, Flux2VaeConfig, flux2, flux2_vae};
 pub(crate) use noise::noise;
+pub(crate) use qwen3::{Qwen3Config, qwen3};
 pub(crate) use text::{TextConfig, activation, text};
 pub(crate) use unet::{UnetAddition, UnetConfig, UnetLevel, unet};
 pub(crate) use vae::{VaeConfig, vae};
+pub(crate) use z_image::{ZImageConfig, z_image};
 
 /// The class a model's `model_index.json` names, by which its family is found.
 ///

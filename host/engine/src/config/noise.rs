@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{only, parse, read_json, unsupported};
+use super::solver::solver;
+use super::{only, parse, unsupported};
 use crate::checkpoint::Files;
 use crate::error::{Error, Result};
 use crate::schedule::flow::FlowShift;
@@ -15,7 +16,7 @@ use crate::schedule::{BetaCurve, Curve, FlowNoise, NoiseConfig, Prediction, Spac
 /// [`Error::File`], [`Error::Config`] or [`Error::Unsupported`].
 pub(crate) fn noise(files: &Files) -> Result<NoiseConfig> {
     let file = "scheduler/scheduler_config.json";
-    noise_from(file, read_json(files, file)?)
+    noise_from(file, &String::from_utf8_lossy(&files.read(file)?))
 }
 
 impl NoiseConfig {
@@ -24,13 +25,14 @@ impl NoiseConfig {
     /// # Errors
     /// [`Error::Config`] or [`Error::Unsupported`].
     pub fn from_json(text: &str) -> Result<Self> {
-        let file = "scheduler/scheduler_config.json";
-        let value = serde_json::from_str(text);
-        noise_from(file, value.map_err(|error| Error::Config { file: file.to_owned(), reason: error.to_string() })?)
+        noise_from("scheduler/scheduler_config.json", text)
     }
 }
 
-fn noise_from(file: &str, value: Value) -> Result<NoiseConfig> {
+fn noise_from(file: &str, text: &str) -> Result<NoiseConfig> {
+    // Python writes infinities in a way that is not JSON; `lambda_min_clipped` is one in many published files.
+    let value: Value = serde_json::from_str(&text.replace("-Infinity", "null"))
+        .map_err(|error| Error::Config { file: file.to_owned(), reason: error.to_string() })?;
     const FIXED: &[(&str, &[&str])] = &[
         ("interpolation_type", &["\"linear\""]),
         ("thresholding", &["false"]),
@@ -39,8 +41,10 @@ fn noise_from(file: &str, value: Value) -> Result<NoiseConfig> {
         ("invert_sigmas", &["false"]),
     ];
     only(file, &value, FIXED)?;
+    let solver = solver(file, &value)?;
     let raw: RawNoise = parse(file, value)?;
-    let beta_curve = match raw.beta_schedule.as_str() {
+    let (first, last, rise) = default_betas(&raw._class_name);
+    let beta_curve = match raw.beta_schedule.as_deref().unwrap_or(rise) {
         "linear" => BetaCurve::Linear,
         "scaled_linear" => BetaCurve::ScaledLinear,
         "squaredcos_cap_v2" => BetaCurve::SquaredCosine,
@@ -75,8 +79,8 @@ fn noise_from(file: &str, value: Value) -> Result<NoiseConfig> {
     Ok(NoiseConfig {
         class_name: raw._class_name,
         train_steps: raw.num_train_timesteps,
-        beta_start: raw.beta_start,
-        beta_end: raw.beta_end,
+        beta_start: raw.beta_start.unwrap_or(first),
+        beta_end: raw.beta_end.unwrap_or(last),
         beta_curve,
         trained_betas: raw.trained_betas,
         prediction,
@@ -90,6 +94,7 @@ fn noise_from(file: &str, value: Value) -> Result<NoiseConfig> {
         sigma_min: raw.sigma_min,
         sigma_max: raw.sigma_max,
         flow,
+        solver,
     })
 }
 
@@ -133,12 +138,9 @@ struct RawNoise {
     _class_name: String,
     #[serde(default = "thousand")]
     num_train_timesteps: usize,
-    #[serde(default = "first_beta")]
-    beta_start: f64,
-    #[serde(default = "last_beta")]
-    beta_end: f64,
-    #[serde(default = "linear")]
-    beta_schedule: String,
+    beta_start: Option<f64>,
+    beta_end: Option<f64>,
+    beta_schedule: Option<String>,
     trained_betas: Option<Vec<f64>>,
     #[serde(default = "epsilon_prediction")]
     prediction_type: String,
@@ -174,24 +176,24 @@ struct RawNoise {
 
 // The defaults of the diffusers class, for files that leave keys out.
 
+/// First and last beta, and how they rise.
+fn default_betas(class_name: &str) -> (f64, f64, &'static str) {
+    match class_name {
+        "LCMScheduler" | "TCDScheduler" => (0.000_85, 0.012, "scaled_linear"),
+        "HeunDiscreteScheduler"
+        | "KDPM2DiscreteScheduler"
+        | "KDPM2AncestralDiscreteScheduler"
+        | "DPMSolverSDEScheduler" => (0.000_85, 0.012, "linear"),
+        _ => (1e-4, 0.02, "linear"),
+    }
+}
+
 fn thousand() -> usize {
     1000
 }
 
-fn first_beta() -> f64 {
-    1e-4
-}
-
-fn last_beta() -> f64 {
-    0.02
-}
-
 fn unit() -> f64 {
     1.0
-}
-
-fn linear() -> String {
-    "linear".to_owned()
 }
 
 fn epsilon_prediction() -> String {

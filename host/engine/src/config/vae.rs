@@ -45,6 +45,14 @@ impl VaeConfig {
 /// # Errors
 /// [`Error::File`], [`Error::Config`] or [`Error::Unsupported`].
 pub(crate) fn vae(files: &Files) -> Result<VaeConfig> {
+    let file = "vae/config.json";
+    let value: Value = read_json(files, file)?;
+    only(file, &value, &[("_class_name", &["\"AutoencoderKL\""])])?;
+    vae_from(file, value)
+}
+
+/// Makes sense of what `vae/config.json` says, whatever its class.
+pub(super) fn vae_from(file: &str, value: Value) -> Result<VaeConfig> {
     #[derive(Deserialize)]
     struct Raw {
         in_channels: usize,
@@ -64,15 +72,12 @@ pub(crate) fn vae(files: &Files) -> Result<VaeConfig> {
         use_post_quant_conv: bool,
     }
     const FIXED: &[(&str, &[&str])] = &[
-        ("_class_name", &["\"AutoencoderKL\""]),
         ("act_fn", &["\"silu\"", "\"swish\""]),
         ("in_channels", &["3"]),
         ("latents_mean", &[]),
         ("latents_std", &[]),
         ("out_channels", &["3"]),
     ];
-    let file = "vae/config.json";
-    let value: Value = read_json(files, file)?;
     only(file, &value, FIXED)?;
     for (key, block) in [("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")] {
         let types = value.get(key).and_then(Value::as_array).into_iter().flatten();

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{Answer, DeviceThread, Guard, Work};
 use crate::checkpoint::Files;
-use crate::family::{Facts, Family, Model, Recipe, Run};
+use crate::family::{Facts, Family, Guiding, Model, Recipe, Run};
 use crate::models::{Entry, Extras};
 use crate::pixels::Pixels;
 use crate::plan::plan;
@@ -141,6 +141,8 @@ fn entry(id: &str, family: &'static Family) -> Arc<Entry> {
         guidance: 7.5,
         tasks: vec![Task::TextToImage],
         inputs: Default::default(),
+        guiding: Guiding::Above(1.0),
+        options: &[],
     };
     Arc::new(Entry::new(id, family, facts, Files::Embedded(&[]), Extras::default()))
 }

@@ -4,8 +4,10 @@
 //! alone, without touching the weights, and it can load it. What a loaded model does is a [`Model`]; one picture being made is a
 //! [`Run`], which goes one denoising step at a time, so that the device's thread can take turns between several.
 
+pub mod flux2_klein;
 pub mod stable_diffusion;
 pub mod stable_diffusion_xl;
+pub mod z_image;
 
 use std::sync::Arc;
 
@@ -22,10 +24,12 @@ use crate::schedule::NoiseConfig;
 
 /// Every family there is.
 pub const FAMILIES: &[Family] = &[
+    flux2_klein::FAMILY,
     stable_diffusion::FAMILY,
     stable_diffusion::INPAINTING,
     stable_diffusion_xl::FAMILY,
     stable_diffusion_xl::INPAINTING,
+    z_image::FAMILY,
 ];
 
 /// A kind of diffusion model.
@@ -60,6 +64,28 @@ pub struct Facts {
     pub tasks: Vec<Task>,
     /// The pictures that it takes.
     pub inputs: ModelInputs,
+    /// What guidance does to it.
+    pub guiding: Guiding,
+    /// The options it understands.
+    pub options: &'static [&'static str],
+}
+
+impl Facts {
+    /// Whether a picture to change is painted over, as much as a strength says; otherwise it is looked at while a new one is
+    /// made.
+    #[must_use]
+    pub fn paints_over(&self) -> bool {
+        self.options.contains(&"strength")
+    }
+}
+
+/// What guidance does to a model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Guiding {
+    /// Above this scale, the network is asked once more with the negative prompt.
+    Above(f64),
+    /// Nothing, and a negative prompt does nothing either.
+    Nothing,
 }
 
 /// A loaded model.

@@ -16,7 +16,7 @@ use easel_core::{ModelInputs, Task};
 use crate::checkpoint::Files;
 use crate::config::{self, VaeConfig};
 use crate::error::{Error, Result};
-use crate::family::{Facts, Model, Recipe, Run};
+use crate::family::{Facts, Guiding, Model, Recipe, Run};
 use crate::pixels::Pixels;
 use crate::reader::Text;
 use crate::schedule::{NoiseConfig, Schedule, Spacing};
@@ -114,6 +114,8 @@ pub(crate) fn describe(files: &Files, noise: NoiseConfig) -> Result<Facts> {
         guidance,
         tasks,
         inputs: ModelInputs { images: 1, references: 0 },
+        guiding: Guiding::Above(1.0),
+        options: &["clip_skip", "eta", "schedule", "strength"],
     })
 }
 

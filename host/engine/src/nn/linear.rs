@@ -32,8 +32,16 @@ impl Linear {
     /// As [`Linear::load`].
     pub(crate) fn load_without_bias(weights: &Weights, input: usize, output: usize) -> Result<Self> {
         let weight = weights.get("weight", &[output, input])?;
-        let weight = weights.lay_out(weight, |weight| weight.t()?.contiguous())?;
-        Ok(Self { weight, bias: None, out: output })
+        Ok(Self::from_rows(weights, weight)?)
+    }
+
+    /// A layer without a bias, from rows `[out, in]` out of `weights`: some layers are saved as one.
+    ///
+    /// # Errors
+    /// A tensor operation that failed.
+    pub(crate) fn from_rows(weights: &Weights, rows: Tensor) -> TensorResult<Self> {
+        let out = rows.dim(0)?;
+        Ok(Self { weight: weights.lay_out(rows, |rows| rows.t()?.contiguous())?, bias: None, out })
     }
 
     /// Applies the layer to the last dimension.

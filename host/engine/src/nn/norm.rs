@@ -1,6 +1,6 @@
-//! Group norm (with the activation that so often follows it) and layer norm.
+//! Group norm (with the activation that so often follows it), layer norm, and the norm by the root mean square.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result as TensorResult, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result as TensorResult, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::wide::{GRAIN, silu, slice, wide};
@@ -177,14 +177,22 @@ impl LayerNorm {
     /// # Errors
     /// A tensor operation that failed.
     pub(crate) fn forward(&self, x: &Tensor) -> TensorResult<Tensor> {
-        if x.device().is_cpu() {
-            return x.contiguous()?.apply_op3_no_bwd(&self.weight, &self.bias, &Rows { epsilon: self.epsilon });
-        }
-        let x = x.broadcast_sub(&x.mean_keepdim(candle_core::D::Minus1)?)?;
-        let variance = x.sqr()?.mean_keepdim(candle_core::D::Minus1)?;
-        let normal = x.broadcast_div(&(variance + self.epsilon)?.sqrt()?)?;
-        normal.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
+        layer_norm(x, &self.weight, &self.bias, self.epsilon)
     }
+}
+
+/// Layer norm over the last dimension with any weight and bias `[width]`.
+///
+/// # Errors
+/// A tensor operation that failed.
+pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> TensorResult<Tensor> {
+    if x.device().is_cpu() {
+        return x.contiguous()?.apply_op3_no_bwd(weight, bias, &Rows { epsilon });
+    }
+    let x = x.broadcast_sub(&x.mean_keepdim(candle_core::D::Minus1)?)?;
+    let variance = x.sqr()?.mean_keepdim(candle_core::D::Minus1)?;
+    let normal = x.broadcast_div(&(variance + epsilon)?.sqrt()?)?;
+    normal.broadcast_mul(weight)?.broadcast_add(bias)
 }
 
 struct Rows {
@@ -217,6 +225,77 @@ impl CustomOp3 for Rows {
                     let inverse = (variance + self.epsilon as f32).sqrt().recip();
                     for (((y, x), weight), bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
                         *y = (x - mean) * inverse * weight + bias;
+                    }
+                }
+            });
+        });
+        Ok((CpuStorage::F32(y), l1.shape().clone()))
+    }
+}
+
+/// Division by the root of the mean square, over runs of `width` values: whole rows, or the heads within them.
+#[derive(Clone, Debug)]
+pub(crate) struct RmsNorm {
+    weight: Tensor,
+    epsilon: f64,
+}
+
+impl RmsNorm {
+    /// Loads a norm.
+    ///
+    /// # Errors
+    /// [`crate::Error::Weights`] when a tensor is missing or has another shape.
+    pub(crate) fn load(weights: &Weights, width: usize, epsilon: f64) -> Result<Self> {
+        Ok(Self { weight: weights.get("weight", &[width])?, epsilon })
+    }
+
+    /// Normalises.
+    ///
+    /// # Errors
+    /// A tensor operation that failed.
+    pub(crate) fn forward(&self, x: &Tensor) -> TensorResult<Tensor> {
+        self.run(x, &self.weight)
+    }
+
+    /// Normalises and scales by a row `[width]` besides.
+    ///
+    /// # Errors
+    /// A tensor operation that failed.
+    pub(crate) fn forward_scaled(&self, x: &Tensor, scale: &Tensor) -> TensorResult<Tensor> {
+        self.run(x, &(&self.weight * scale)?)
+    }
+
+    fn run(&self, x: &Tensor, weight: &Tensor) -> TensorResult<Tensor> {
+        if x.device().is_cpu() {
+            return x.contiguous()?.apply_op2_no_bwd(weight, &Squares { epsilon: self.epsilon });
+        }
+        let runs = x.reshape(((), weight.dim(0)?))?;
+        let mean = (runs.sqr()?.mean_keepdim(1)? + self.epsilon)?.sqrt()?;
+        runs.broadcast_div(&mean)?.broadcast_mul(weight)?.reshape(x.shape())
+    }
+}
+
+struct Squares {
+    epsilon: f64,
+}
+
+impl CustomOp2 for Squares {
+    fn name(&self) -> &'static str {
+        "rms-norm"
+    }
+
+    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> TensorResult<(CpuStorage, Shape)> {
+        let (x, weight) = (slice(s1, l1)?, slice(s2, l2)?);
+        let width = weight.len().max(1);
+        let per_task = (GRAIN / width).max(1) * width;
+        let mut y = vec![0f32; x.len()];
+        y.par_chunks_mut(per_task).zip(x.par_chunks(per_task)).for_each(|(y, x)| {
+            wide(|| {
+                for (y, x) in y.chunks_mut(width).zip(x.chunks(width)) {
+                    let mean = sum(x, |x| x * x) / width as f32;
+                    let inverse = (mean + self.epsilon as f32).sqrt().recip();
+                    for ((y, x), weight) in y.iter_mut().zip(x).zip(weight) {
+                        *y = x * inverse * weight;
                     }
                 }
             });

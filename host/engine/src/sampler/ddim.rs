@@ -2,9 +2,9 @@
 //!
 //! Defined by diffusers' `DDIMScheduler`.
 
-use super::{Mix, Path, Sampler, SamplerKind, Solves, Walk};
+use super::{EVERY_SPACING, Mix, Path, Sampler, SamplerKind, Solves, Walk};
 use crate::error::Result;
-use crate::schedule::{Prediction, Schedule, Spacing};
+use crate::schedule::{Prediction, Schedule};
 
 pub(super) const KIND: SamplerKind = SamplerKind {
     name: "ddim",
@@ -13,7 +13,8 @@ pub(super) const KIND: SamplerKind = SamplerKind {
     aliases: &["ddim"],
     solves: Solves::Diffusion,
     takes_curves: false,
-    default_spacing: Spacing::Leading,
+    spacings: EVERY_SPACING,
+    means: |_| true,
     begin,
 };
 

@@ -2,9 +2,9 @@
 //!
 //! Defined by diffusers' `EulerDiscreteScheduler`.
 
-use super::{Path, Sampler, SamplerKind, Solves, Walk, levels};
+use super::{EVERY_SPACING_FROM_LINSPACE, Path, Sampler, SamplerKind, Solves, Walk, levels};
 use crate::error::Result;
-use crate::schedule::{Schedule, Spacing};
+use crate::schedule::Schedule;
 
 pub(super) const KIND: SamplerKind = SamplerKind {
     name: "euler",
@@ -13,7 +13,8 @@ pub(super) const KIND: SamplerKind = SamplerKind {
     aliases: &["euler"],
     solves: Solves::Diffusion,
     takes_curves: true,
-    default_spacing: Spacing::Linspace,
+    spacings: EVERY_SPACING_FROM_LINSPACE,
+    means: |_| true,
     begin,
 };
 

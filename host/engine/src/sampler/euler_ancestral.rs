@@ -3,9 +3,9 @@
 //! Defined by diffusers' `EulerAncestralDiscreteScheduler`; the noise goes on from the generator that drew the first latents,
 //! and is drawn at the last step too, where it counts for nothing, so that the stream stays in step with diffusers.
 
-use super::{Path, Sampler, SamplerKind, Solves, Walk, levels};
+use super::{EVERY_SPACING_FROM_LINSPACE, Path, Sampler, SamplerKind, Solves, Walk, levels};
 use crate::error::Result;
-use crate::schedule::{Schedule, Spacing};
+use crate::schedule::Schedule;
 
 pub(super) const KIND: SamplerKind = SamplerKind {
     name: "euler_a",
@@ -14,7 +14,8 @@ pub(super) const KIND: SamplerKind = SamplerKind {
     aliases: &["eulerancestral"],
     solves: Solves::Diffusion,
     takes_curves: true,
-    default_spacing: Spacing::Linspace,
+    spacings: EVERY_SPACING_FROM_LINSPACE,
+    means: |_| true,
     begin,
 };
 

@@ -15,7 +15,8 @@ pub(super) const KIND: SamplerKind = SamplerKind {
     aliases: &["flowmatcheuler", "floweuler"],
     solves: Solves::Flow,
     takes_curves: true,
-    default_spacing: Spacing::Linspace,
+    spacings: &[Spacing::Trailing],
+    means: |_| true,
     begin,
 };
 

@@ -3,22 +3,63 @@
 //! A sampler is one file and one line of [`SAMPLERS`]; it knows numbers only (f64 coefficients over f32 slices) and nothing
 //! of tensors, devices or models, so its golden numbers are checked without any of them. Siblings never import each other.
 //!
-//! Names come from everywhere (diffusers classes, the labels and ids of other programs); [`choose`] reads them all
-//! and refuses, with the list, those whose solver is not here.
+//! Names come from everywhere (diffusers classes, the labels and ids of other programs); [`choose`] (`names.rs`) reads
+//! them all and refuses, with the list, those whose solver is not here.
 
+mod brownian;
 mod ddim;
+mod ddpm;
+mod dpm_multistep;
+mod dpm_sde;
+mod dpm_singlestep;
 mod euler;
 mod euler_ancestral;
+mod exponential;
 mod flow_euler;
+mod heun;
+mod kdpm2;
+mod lcm;
+mod lms;
+mod names;
 mod path;
+mod pndm;
+mod tcd;
+mod unipc;
 
 use crate::error::{Error, Result};
 use crate::schedule::{Curve, Levels, NoiseConfig, Schedule, Spacing};
 
+pub use brownian::BrownianPath;
+pub use names::{choose, names, schedule_names};
 pub use path::{Mix, Path};
 
 /// Every sampler there is. Adding one is its file and its line here.
-pub const SAMPLERS: &[SamplerKind] = &[ddim::KIND, euler::KIND, euler_ancestral::KIND, flow_euler::KIND];
+pub const SAMPLERS: &[SamplerKind] = &[
+    ddim::KIND,
+    ddpm::KIND,
+    pndm::KIND,
+    euler::KIND,
+    euler_ancestral::KIND,
+    heun::KIND,
+    lms::KIND,
+    kdpm2::KIND,
+    kdpm2::ANCESTRAL,
+    dpm_multistep::SECOND,
+    dpm_multistep::SECOND_STOCHASTIC,
+    dpm_multistep::SECOND_STOCHASTIC_HEUN,
+    dpm_multistep::THIRD,
+    dpm_multistep::THIRD_STOCHASTIC,
+    dpm_singlestep::KIND,
+    dpm_sde::KIND,
+    unipc::KIND,
+    lcm::KIND,
+    tcd::KIND,
+    flow_euler::KIND,
+];
+
+/// The spacings of solvers that have no default of their own but the first.
+const EVERY_SPACING: &[Spacing] = &[Spacing::Leading, Spacing::Linspace, Spacing::Trailing];
+const EVERY_SPACING_FROM_LINSPACE: &[Spacing] = &[Spacing::Linspace, Spacing::Leading, Spacing::Trailing];
 
 /// A solver in the middle of a run.
 ///
@@ -97,8 +138,10 @@ pub struct SamplerKind {
     pub solves: Solves,
     /// Whether the solver can walk another curve than the trained one.
     pub takes_curves: bool,
-    /// The spacing, where the model's own description gives none.
-    pub default_spacing: Spacing,
+    /// The spacings it can walk; the first is meant where the model's own description gives none of them.
+    pub spacings: &'static [Spacing],
+    /// Whether a model whose own class is `class_name` means this solver; some classes are several.
+    pub means: fn(&NoiseConfig) -> bool,
     /// Begins a run of so many steps over a curve.
     pub begin: fn(&Schedule, &Walk) -> Result<Box<dyn Sampler>>,
 }
@@ -121,7 +164,8 @@ pub struct Walk {
     pub spacing: Spacing,
     /// How the noise falls between the ends.
     pub curve: Curve,
-    /// How much noise DDIM adds at each step: 0 none, 1 as much as DDPM. The others take no notice.
+    /// How much noise DDIM adds at each step (0 none, 1 as much as DDPM), and how far TCD goes beyond each level. The others take
+    /// no notice.
     pub eta: f64,
     /// The dynamic shift of a flow, for the size of this picture.
     pub mu: Option<f64>,
@@ -168,121 +212,8 @@ impl Choice {
     /// The name of the curve, as the metadata gives it.
     #[must_use]
     pub fn schedule_label(&self) -> &'static str {
-        CURVES.iter().find(|(_, curve, _)| *curve == self.curve).map_or("Automatic", |(_, _, label)| label)
+        names::curve_label(self.curve)
     }
-}
-
-/// Settles on a sampler: what the request names, otherwise what the model names, otherwise the first of the table.
-///
-/// A sampler's name may carry its curve (`euler_k`, `Euler Karras`); `schedule` names a curve or a spacing on its own.
-///
-/// # Errors
-/// [`Error::Name`] for a name that is not known, with the names that are.
-pub fn choose(model: &NoiseConfig, sampler: Option<&str>, schedule: Option<&str>) -> Result<Choice> {
-    let asked = sampler.filter(|name| !is_automatic(name));
-    let solves = if model.flow.is_some() { Solves::Flow } else { Solves::Diffusion };
-    let (kind, mut curve, stands_in) = match asked {
-        Some(name) => {
-            let (kind, curve) = find(name, solves).ok_or_else(|| unknown("sampler", name, &names(solves)))?;
-            (kind, curve, false)
-        }
-        None => match find(&model.class_name, solves) {
-            Some((kind, curve)) => (kind, curve, false),
-            None => (first(solves), None, true),
-        },
-    };
-    let mut spacing = model.spacing.unwrap_or(kind.default_spacing);
-    if let Some(name) = schedule.filter(|name| !is_automatic(name)) {
-        match (curve_of(name), spacing_of(name)) {
-            (Some(named), _) => curve = Some(named),
-            (None, Some(named)) => spacing = named,
-            (None, None) => return Err(unknown("schedule", name, &schedule_names())),
-        }
-    }
-    let curve = match (curve, kind.takes_curves) {
-        (Some(Curve::Karras | Curve::Exponential | Curve::Beta), false) => {
-            return Err(Error::Name {
-                what: "schedule",
-                name: schedule.or(sampler).unwrap_or_default().to_owned(),
-                allowed: format!("the trained one, because the sampler {} walks timesteps", kind.name),
-            });
-        }
-        (Some(curve), _) => curve,
-        (None, true) => model.curve,
-        (None, false) => Curve::Trained,
-    };
-    Ok(Choice { kind, spacing, curve, stands_in })
-}
-
-/// The names of all samplers for one kind of noise.
-#[must_use]
-pub fn names(solves: Solves) -> Vec<&'static str> {
-    SAMPLERS.iter().filter(|kind| kind.solves == solves).map(|kind| kind.name).collect()
-}
-
-/// The names of all schedules: the curves, then the spacings.
-#[must_use]
-pub fn schedule_names() -> Vec<&'static str> {
-    CURVES.iter().map(|(name, _, _)| *name).chain(SPACINGS.iter().map(|(name, _)| *name)).collect()
-}
-
-const CURVES: &[(&str, Curve, &str)] = &[
-    ("trained", Curve::Trained, "Automatic"),
-    ("karras", Curve::Karras, "Karras"),
-    ("exponential", Curve::Exponential, "Exponential"),
-    ("beta", Curve::Beta, "Beta"),
-];
-
-const SPACINGS: &[(&str, Spacing)] =
-    &[("leading", Spacing::Leading), ("linspace", Spacing::Linspace), ("trailing", Spacing::Trailing)];
-
-fn find(name: &str, solves: Solves) -> Option<(&'static SamplerKind, Option<Curve>)> {
-    let plain = plain(name);
-    let called = |plain: &str| SAMPLERS.iter().find(|kind| kind.solves == solves && kind.is_called(plain));
-    if let Some(kind) = called(&plain) {
-        return Some((kind, None));
-    }
-    // Some programs write `euler_k`, others `Euler Karras`.
-    let suffixes =
-        [("karras", Curve::Karras), ("k", Curve::Karras), ("exponential", Curve::Exponential), ("beta", Curve::Beta)];
-    suffixes.iter().find_map(|(suffix, curve)| called(plain.strip_suffix(suffix)?).map(|kind| (kind, Some(*curve))))
-}
-
-/// The sampler that stands in for one that is not here.
-fn first(solves: Solves) -> &'static SamplerKind {
-    match solves {
-        Solves::Diffusion => &ddim::KIND,
-        Solves::Flow => &flow_euler::KIND,
-    }
-}
-
-impl SamplerKind {
-    fn is_called(&self, plain_name: &str) -> bool {
-        plain(self.name) == plain_name || plain(self.class_name) == plain_name || self.aliases.contains(&plain_name)
-    }
-}
-
-fn curve_of(name: &str) -> Option<Curve> {
-    let plain = plain(name);
-    CURVES.iter().find(|(known, _, _)| *known == plain).map(|(_, curve, _)| *curve)
-}
-
-fn spacing_of(name: &str) -> Option<Spacing> {
-    let plain = plain(name);
-    SPACINGS.iter().find(|(known, _)| *known == plain).map(|(_, spacing)| *spacing)
-}
-
-fn is_automatic(name: &str) -> bool {
-    matches!(plain(name).as_str(), "" | "automatic" | "auto" | "default")
-}
-
-/// A name without case, blanks and punctuation, so that `Euler a`, `euler_a` and `euler-a` are one.
-fn plain(name: &str) -> String {
-    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
-}
-
-fn unknown(what: &'static str, name: &str, allowed: &[&str]) -> Error {
-    Error::Name { what, name: name.to_owned(), allowed: format!("one of {}", allowed.join(", ")) }
 }
 
 /// The levels of a run in sigmas, and where it starts.
@@ -291,4 +222,20 @@ fn levels(schedule: &Schedule, walk: &Walk) -> Result<(Levels, f64)> {
     let levels = schedule.sigmas(&timesteps, walk.curve);
     let start = levels.start(walk.spacing);
     Ok((levels, start))
+}
+
+/// The timesteps of a run among those that a model was distilled on, the noisiest first.
+fn distilled_timesteps(schedule: &Schedule, steps: usize) -> Result<Vec<f64>> {
+    let config = schedule.config();
+    let original = config.solver.original_steps;
+    if original == 0 || original > config.train_steps {
+        let reason = format!("original_inference_steps is {original}, and must be from 1 to {}", config.train_steps);
+        return Err(Error::Noise(reason));
+    }
+    if steps == 0 || steps > original {
+        return Err(Error::Noise(format!("steps is {steps}, and must be from 1 to {original}")));
+    }
+    let (stride, share) = (config.train_steps / original, original as f64 / steps as f64);
+    let pick = |index: usize| original - (index as f64 * share).floor() as usize;
+    Ok((0..steps).map(|index| (pick(index) * stride - 1) as f64).collect())
 }

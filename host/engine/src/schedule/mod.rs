@@ -98,6 +98,33 @@ pub struct NoiseConfig {
     pub sigma_max: Option<f64>,
     /// What a model trained on flows says instead of betas.
     pub flow: Option<FlowNoise>,
+    /// What it says about its solver.
+    pub solver: SolverConfig,
+}
+
+/// What a model says about how its noise is to be solved. A solver reads what concerns it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SolverConfig {
+    /// How many predictions a solver that looks back combines, at most.
+    pub order: usize,
+    /// Whether it solves the stochastic equation, with fresh noise at each step (DPM-Solver++).
+    pub is_stochastic: bool,
+    /// Whether differences count by the trapezoid rule instead of the midpoint's (DPM-Solver++).
+    pub is_heun: bool,
+    /// Whether UniPC weighs its corrections by the step alone (`bh1`).
+    pub is_plain: bool,
+    /// Whether the last of few steps look back less; solvers have their own defaults.
+    pub lower_order_final: Option<bool>,
+    /// Whether the last step looks back never.
+    pub euler_at_final: bool,
+    /// Whether the fresh noise of DDPM is as large as the noise of the step it undoes.
+    pub is_large_variance: bool,
+    /// How many steps the model was distilled from (LCM, TCD).
+    pub original_steps: usize,
+    /// By what LCM multiplies the time.
+    pub timestep_scaling: f64,
+    /// The seed of the Brownian path (DPM++ SDE).
+    pub noise_seed: u64,
 }
 
 /// The trained noise levels, ready to pick from.
@@ -178,10 +205,64 @@ impl Schedule {
         })
     }
 
+    /// The timesteps of a run of `steps` as [`Schedule::timesteps`] gives them, but with the clean end counted as a step that the
+    /// run leaves out, and whole: the way of the solvers in half the logarithm of signal to noise.
+    ///
+    /// # Errors
+    /// [`Error::Noise`] when there are as many steps as trained ones or more, or none.
+    pub fn inner_timesteps(&self, steps: usize, spacing: Spacing) -> Result<Vec<f64>> {
+        let trained = self.alphas.len();
+        possible(steps, trained.saturating_sub(1))?;
+        let last = real(trained - 1);
+        Ok(match spacing {
+            Spacing::Linspace => {
+                let stride = last / real(steps);
+                (1..=steps)
+                    .rev()
+                    .map(|i| if i == steps { last } else { (real(i) * stride).round_ties_even() })
+                    .collect()
+            }
+            Spacing::Leading => {
+                let stride = trained / (steps + 1);
+                (1..=steps).rev().map(|i| real((i * stride + self.config.steps_offset).min(trained - 1))).collect()
+            }
+            Spacing::Trailing => self.timesteps(steps, Spacing::Trailing)?,
+        })
+    }
+
     /// The noise levels of a run over `timesteps` and the timesteps that belong to them (a curve moves both), then the level
     /// at which the run ends.
     #[must_use]
     pub fn sigmas(&self, timesteps: &[f64], curve: Curve) -> Levels {
+        let trained = self.trained_sigmas();
+        let sigmas: Vec<f64> = timesteps.iter().map(|step| between(&trained, *step)).collect();
+        let high = self.config.sigma_max.or(sigmas.first().copied()).unwrap_or(1.0);
+        let low = self.config.sigma_min.or(sigmas.last().copied()).unwrap_or(1.0);
+        let levels = self.levels(&trained, sigmas, timesteps, (curve, high, low));
+        Levels { timesteps: levels.timesteps.into_iter().map(single).collect(), ..levels }
+    }
+
+    /// [`Schedule::sigmas`], but with curves that run over all trained levels instead of those between the ends of the run, and
+    /// with whole timesteps: rounded for Karras, where `rounds` says so, and cut off otherwise.
+    #[must_use]
+    pub fn inner_sigmas(&self, timesteps: &[f64], curve: Curve, rounds: bool) -> Levels {
+        let trained = self.trained_sigmas();
+        let sigmas = timesteps.iter().map(|step| between(&trained, *step)).collect();
+        let (high, low) = (trained.last().copied().unwrap_or(1.0), trained.first().copied().unwrap_or(1.0));
+        let mut levels = self.levels(&trained, sigmas, timesteps, (curve, high, low));
+        for timestep in &mut levels.timesteps {
+            *timestep = if curve == Curve::Karras && rounds { timestep.round_ties_even() } else { timestep.trunc() };
+        }
+        levels
+    }
+
+    /// The (fractional) trained step whose noise is `sigma`.
+    #[must_use]
+    pub fn step_of_sigma(&self, sigma: f64) -> f64 {
+        step_of(&logs(&self.trained_sigmas()), sigma)
+    }
+
+    fn trained_sigmas(&self) -> Vec<f64> {
         let mut trained: Vec<f64> = self.alphas.iter().map(|alpha| sigma(*alpha)).collect();
         if self.config.zero_terminal_snr
             && let Some(last) = trained.last_mut()
@@ -189,19 +270,21 @@ impl Schedule {
             // Infinite otherwise; diffusers puts the smallest f16 here.
             *last = sigma(2f64.powi(-24));
         }
-        let logs: Vec<f64> = trained.iter().map(|sigma| sigma.ln()).collect();
-        let mut sigmas: Vec<f64> = timesteps.iter().map(|step| between(&trained, *step)).collect();
-        let mut timesteps = timesteps.to_vec();
+        trained
+    }
+
+    /// The levels in f32, and their timesteps in full.
+    fn levels(&self, trained: &[f64], sigmas: Vec<f64>, timesteps: &[f64], curve: (Curve, f64, f64)) -> Levels {
+        let (mut sigmas, mut timesteps) = (sigmas, timesteps.to_vec());
+        let (curve, high, low) = curve;
         if curve != Curve::Trained {
-            let high = self.config.sigma_max.or(sigmas.first().copied()).unwrap_or(1.0);
-            let low = self.config.sigma_min.or(sigmas.last().copied()).unwrap_or(1.0);
+            let logs = logs(trained);
             sigmas = curved(curve, high, low, sigmas.len());
             timesteps = sigmas.iter().map(|sigma| step_of(&logs, *sigma)).collect();
         }
         let end = if self.config.ends_at_sigma_min { trained.first().copied().unwrap_or(0.0) } else { 0.0 };
         sigmas.push(end);
-        let sigmas = sigmas.into_iter().map(single).collect();
-        Levels { timesteps: timesteps.into_iter().map(single).collect(), sigmas }
+        Levels { timesteps, sigmas: sigmas.into_iter().map(single).collect() }
     }
 }
 
@@ -288,8 +371,16 @@ fn without_terminal_signal(alphas: &[f32]) -> Vec<f32> {
     squares.first().map(|first| 1.0 - first).into_iter().chain(ratios).collect()
 }
 
+/// In f32 throughout, as torch computes it.
 fn sigma(alpha: f64) -> f64 {
-    ((1.0 - alpha) / alpha).sqrt()
+    let alpha = alpha as f32;
+    f64::from(((1.0 - alpha) / alpha).sqrt())
+}
+
+/// The logarithms of noise levels as NumPy keeps them, in f32: where timesteps are cut off, it shows on which side of a whole
+/// number they fell.
+fn logs(sigmas: &[f64]) -> Vec<f64> {
+    sigmas.iter().map(|sigma| f64::from((*sigma as f32).ln())).collect()
 }
 
 /// `np.interp` over the trained steps.

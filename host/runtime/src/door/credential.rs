@@ -1,5 +1,5 @@
 //! Credentials: what the manifest says about each, with the operator's value of the moment. They are added at the door and
-//! nowhere else, only where the manifest ties them to; what may be sent at all is [`grant`](super::grant)'s business.
+//! nowhere else; what may be sent at all, and where each may go along, is [`grant`](super::grant)'s business.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use http::{HeaderName, HeaderValue};
 use reqwest::Request;
 use url::Url;
 
+use super::DoorError;
 use super::json_insert::JsonInsert;
 use super::vault::Vault;
-use super::{DoorError, Origin, OriginPattern};
-use crate::manifest::{CredentialWant, Injection, Manifest, WantedOrigin};
+use crate::manifest::{CredentialNeed, CredentialWant, Injection, Manifest};
 use crate::refusal::{Refusal, nearest};
 use crate::{PluginSettings, Secret};
 
@@ -20,14 +20,20 @@ use crate::{PluginSettings, Secret};
 pub(crate) struct Credentials {
     /// Those that the operator supplied.
     by_name: BTreeMap<String, CredentialWant>,
-    /// The origins that the manifest names itself.
-    named: Vec<OriginPattern>,
     /// Headers that the plugin must not set, and does not see.
     headers: Vec<HeaderName>,
-    /// Those that the manifest requires and nobody supplied.
-    missing: Vec<String>,
+    missing: Missing,
     vault: Arc<Vault>,
     accounts: Accounts,
+}
+
+/// What the manifest requires and nobody supplied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Missing {
+    /// Each of these.
+    pub(crate) all: Vec<String>,
+    /// One of these.
+    pub(crate) one_of: Vec<String>,
 }
 
 /// What the value of a service account is.
@@ -62,19 +68,16 @@ impl Credentials {
                 return Err(Refusal::new(message));
             }
         }
-        let named = manifest.wants.iter().filter_map(|want| match &want.origin {
-            WantedOrigin::Named(origin) => Some(origin.clone()),
-            WantedOrigin::Operator => None,
-        });
-        let headers = manifest.credentials.iter().filter_map(|want| want.injection.header().cloned());
-        let (named, headers) = (named.collect(), headers.collect());
-        let (by_name, missing) = (BTreeMap::new(), Vec::new());
-        let mut credentials = Self { by_name, named, headers, missing, vault, accounts };
+        let headers = manifest.credentials.iter().filter_map(|want| want.injection.header().cloned()).collect();
+        let (by_name, missing) = (BTreeMap::new(), Missing::default());
+        let mut credentials = Self { by_name, headers, missing, vault, accounts };
         for want in &manifest.credentials {
             let value = settings.credentials.get(&want.name).and_then(|_| credentials.vault.get(&want.name));
             let Some(value) = value else {
-                if want.is_required {
-                    credentials.missing.push(want.name.clone());
+                match want.need {
+                    CredentialNeed::Required => credentials.missing.all.push(want.name.clone()),
+                    CredentialNeed::Any => credentials.missing.one_of.push(want.name.clone()),
+                    CredentialNeed::Optional => {}
                 }
                 continue;
             };
@@ -90,6 +93,9 @@ impl Credentials {
             }
             credentials.by_name.insert(want.name.clone(), want.clone());
         }
+        if credentials.by_name.values().any(|want| want.need == CredentialNeed::Any) {
+            credentials.missing.one_of.clear();
+        }
         Ok(credentials)
     }
 
@@ -98,23 +104,11 @@ impl Credentials {
         self.by_name.keys()
     }
 
-    /// What the manifest says about a credential, if the operator supplied it and it may go to this address.
-    pub(super) fn lend(&self, name: &str, url: &Url) -> Result<(&Injection, Secret), DoorError> {
+    /// What the manifest says about a credential, and its value, if the operator supplied it.
+    pub(super) fn lend(&self, name: &str) -> Result<(&Injection, Secret), DoorError> {
         let unknown = || DoorError::Credential(name.to_owned());
         let want = self.by_name.get(name).ok_or_else(unknown)?;
-        let origin = Origin::of(url).filter(|origin| self.is_tied(want, origin));
-        if origin.is_none() {
-            return Err(DoorError::Elsewhere { name: name.to_owned(), host: super::host_of(url) });
-        }
         Ok((&want.injection, self.vault.get(name).ok_or_else(unknown)?))
-    }
-
-    fn is_tied(&self, want: &CredentialWant, origin: &Origin) -> bool {
-        want.origins.is_empty()
-            || want.origins.iter().any(|tied| match tied {
-                WantedOrigin::Named(tied) => tied.matches(origin),
-                WantedOrigin::Operator => !self.named.iter().any(|named| named.matches(origin)),
-            })
     }
 
     /// Whether a header belongs to the door: the plugin neither sets nor sees it.
@@ -127,8 +121,8 @@ impl Credentials {
         self.by_name.values().any(|want| matches!(want.injection, Injection::ServiceAccount { .. }))
     }
 
-    /// The credentials that are required and not there.
-    pub(crate) fn missing(&self) -> &[String] {
+    /// What is required and not there.
+    pub(crate) fn missing(&self) -> &Missing {
         &self.missing
     }
 

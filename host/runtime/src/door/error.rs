@@ -19,8 +19,6 @@ pub(crate) enum DoorError {
     Header(String),
     #[error("the manifest has no credential {0:?}, or the operator has not supplied it")]
     Credential(String),
-    #[error("credential {name:?} is not for {host}; the manifest ties it to other origins")]
-    Elsewhere { name: String, host: String },
     #[error("credential {0:?} has characters that no header can hold")]
     Unfit(String),
     #[error("{0}")]
@@ -54,7 +52,7 @@ impl DoorError {
             Self::Denied(_) => Some("grant"),
             Self::Address(_) => Some("address"),
             Self::Header(_) => Some("header"),
-            Self::Credential(_) | Self::Elsewhere { .. } | Self::Unfit(_) | Self::NoPlace(_) => Some("credential"),
+            Self::Credential(_) | Self::Unfit(_) | Self::NoPlace(_) => Some("credential"),
             Self::Leak { .. } => Some("redirect"),
             Self::Requests(_) => Some("requests"),
             Self::Connections(_) => Some("connections"),

@@ -84,18 +84,23 @@ impl Grant {
     }
 
     /// Tells whether a credential may go along with a request. It may where one want and one grant for the request name it.
+    /// What is wanted for whatever the operator names is not for an origin that the manifest names itself: a key for somebody
+    /// else's server does not go to the provider because the operator wrote the provider's name, too.
     pub(crate) fn may_carry(&self, credential: &str, method: &Method, url: &Url) -> bool {
         let Ok(asked) = self.ask(method, url) else { return false };
-        let is_wanted = self.wanting(&asked).any(|want| want.credentials.contains(credential));
+        let is_wanted = self.wanting(&asked).any(|want| self.is_lent(want, credential, &asked.origin));
         is_wanted && self.giving(&asked).any(|grant| grant.gives_credential(credential))
+    }
+
+    fn is_lent(&self, want: &Want, credential: &str, origin: &Origin) -> bool {
+        want.credentials.contains(credential) && (want.origin != WantedOrigin::Operator || !self.is_named(origin))
     }
 
     /// Why a credential does not go along with a request that may be sent without it.
     pub(crate) fn credential_denial(&self, name: &str, url: &Url) -> Denial {
         let origin = Origin::of(url).map(|origin| origin.to_string()).unwrap_or_default();
         let is_wanted = Origin::of(url).is_some_and(|origin| {
-            let names = |want: &&Want| want.credentials.contains(name);
-            self.wants.iter().filter(names).any(|want| self.is_origin_wanted(want, &origin))
+            self.wants.iter().any(|want| self.is_lent(want, name, &origin) && self.is_origin_wanted(want, &origin))
         });
         let message = format!("plugin {} may not send its credential {name:?} there: {origin}", self.id);
         let fix = format!("to allow it: easel plugin grant {} --all", self.id);
@@ -169,12 +174,16 @@ impl Grant {
     /// A name that the manifest itself wants is a public one: should its address change to one inside, that is an attack. A
     /// name that only the operator gave, and an address, are meant as they stand. A pattern never reaches inside.
     fn reach_of(&self, origin: &Origin) -> Reach {
-        let is_named = self.wants.iter().any(|want| match &want.origin {
+        let is_public = self.is_named(origin) && !origin.is_address();
+        if self.is_exactly_given(origin) && !is_public { Reach::Inside } else { Reach::Public }
+    }
+
+    /// Whether the manifest itself names an origin.
+    fn is_named(&self, origin: &Origin) -> bool {
+        self.wants.iter().any(|want| match &want.origin {
             WantedOrigin::Named(pattern) => pattern.matches(origin),
             WantedOrigin::Operator => false,
-        });
-        let is_public = is_named && !origin.is_address();
-        if self.is_exactly_given(origin) && !is_public { Reach::Inside } else { Reach::Public }
+        })
     }
 
     fn line_for(&self, origin: &Origin) -> String {
@@ -305,6 +314,18 @@ mod tests {
         assert!(!may("key", "https://evil.com/x") && !may("nothing", "https://api.a.com/x"));
         assert!(grant.credential_denial("other", &url("https://api.a.com/x")).fix.is_some());
         assert!(grant.credential_denial("key", &url("https://cdn.a.com/x")).fix.is_none());
+    }
+
+    #[test]
+    fn credential_for_what_the_operator_names_does_not_go_to_what_the_manifest_names() {
+        let wants =
+            ["origin = \"https://*.a.com\"\ncredential = \"key\"", "origin = \"operator\"\ncredential = \"other\""];
+        let both = |origin: &str| given(origin, None, None, &["key", "other"]);
+        let grant = listed(&wants, &[both("https://api.a.com"), both("https://mine.com")]);
+        let may = |name: &str, text: &str| grant.may_carry(name, &Method::GET, &url(text));
+        assert_eq!((may("key", "https://api.a.com/"), may("other", "https://api.a.com/")), (true, false));
+        assert_eq!((may("key", "https://mine.com/"), may("other", "https://mine.com/")), (false, true));
+        assert!(grant.credential_denial("other", &url("https://api.a.com/")).fix.is_none());
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(crate) use body::Pieces;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use body::wire;
 pub(crate) use client::Network;
-pub(crate) use credential::{Accounts, Credentials};
+pub(crate) use credential::{Accounts, Credentials, Missing};
 pub(crate) use error::DoorError;
 pub(crate) use grant::{Denial, Grant, Reach, is_met};
 pub(crate) use headers::is_connection_header;
@@ -168,11 +168,11 @@ impl Door {
             let reach = self.authorise(visits, &method, &url)?;
             let may_carry = |name: &&str| self.grant.may_carry(name, &method, &url);
             if let Some(name) = credential.as_deref().filter(|_| hop == 0) {
-                self.credentials.lend(name, &url)?;
+                self.credentials.lend(name)?;
                 if !may_carry(&name) {
                     return Err(visits.denied(self.grant.credential_denial(name, &url)));
                 }
-                placed = Some(self.place(name, &url, times).await?);
+                placed = Some(self.place(name, times).await?);
             }
             // On another origin the credential stays behind, and where the grant does not let it go along.
             let is_carried = Origin::of(&url) == first && credential.as_deref().is_some_and(|name| may_carry(&name));
@@ -266,8 +266,8 @@ impl Door {
     }
 
     /// Makes a credential ready for its first hop.
-    async fn place(&self, name: &str, url: &Url, times: Times) -> Result<Placed, DoorError> {
-        let (injection, value) = self.credentials.lend(name, url)?;
+    async fn place(&self, name: &str, times: Times) -> Result<Placed, DoorError> {
+        let (injection, value) = self.credentials.lend(name)?;
         match injection {
             crate::manifest::Injection::ServiceAccount { scope } if self.credentials.has_key_files() => {
                 let token = self.token(name, &value, scope, times).await?;

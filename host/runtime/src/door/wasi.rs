@@ -141,7 +141,6 @@ fn explain(error: &DoorError) -> Error {
         DoorError::Encoding { encoding, .. } => Error::HttpResponseContentCoding(Some(encoding.clone())),
         DoorError::Header(_)
         | DoorError::Credential(_)
-        | DoorError::Elsewhere { .. }
         | DoorError::Unfit(_)
         | DoorError::NoPlace(_)
         | DoorError::Token { .. } => Error::InternalError(Some(error.to_string())),

@@ -16,11 +16,17 @@ use crate::state::State;
 /// The longest value that `get` gives.
 const MAX_GET: usize = 4 << 20;
 
-/// Standard base64; some providers leave the padding out.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
+/// Some providers leave the padding out.
+const PADDED_OR_NOT: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, PADDED_OR_NOT);
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, PADDED_OR_NOT);
+
+/// Decodes base64 of the one alphabet or the other; a text that mixes them is none.
+fn decode(data: &[u8]) -> Option<Vec<u8>> {
+    let alphabet = if memchr::memchr2(b'-', b'_', data).is_some() { URL_SAFE } else { STANDARD };
+    alphabet.decode(data).ok()
+}
 
 /// A checked JSON text.
 pub struct Document {
@@ -58,12 +64,12 @@ impl Document {
             return Err(wrong("an empty string"));
         }
         held.grow(data.len().div_ceil(4) * 3)?;
-        let bytes = match BASE64.decode(data) {
-            Ok(bytes) => bytes,
+        let bytes = match decode(data.as_bytes()) {
+            Some(bytes) => bytes,
             // Line breaks are rare enough to be looked for only now.
-            Err(_) => {
+            None => {
                 let plain: Vec<u8> = data.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-                BASE64.decode(plain).map_err(|_| wrong("no base64"))?
+                decode(&plain).ok_or_else(|| wrong("no base64"))?
             }
         };
         held.shrink_to(bytes.len());
@@ -122,7 +128,7 @@ impl fetch::HostDocument for State {
 
 #[cfg(test)]
 mod tests {
-    use base64::engine::general_purpose::STANDARD;
+    use base64::engine::general_purpose;
     use serde_json::Value;
 
     use super::*;
@@ -158,10 +164,20 @@ mod tests {
     }
 
     #[test]
+    fn base64_comes_in_the_alphabet_for_addresses_too() {
+        let rows = ["-_8=", "-_8", "+/8=", "-_\\n8=", "data:image/png;base64,-_8"];
+        for text in rows {
+            let quota = BlobQuota::new(1000);
+            let blob = document(&format!("[\"{text}\"]"), &quota).take_base64("/0", quota.open()).ok().unwrap();
+            assert_eq!(&blob.bytes[..], b"\xfb\xff", "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_no_base64_is_the_upstreams_fault() {
         let quota = BlobQuota::new(1000);
-        let mut document = document(r#"{"a":1,"b":"!!!","c":""}"#, &quota);
-        for pointer in ["/a", "/b", "/c", "/d", ""] {
+        let mut document = document(r#"{"a":1,"b":"!!!","c":"","e":"-/8=","f":"+_8="}"#, &quota);
+        for pointer in ["/a", "/b", "/c", "/d", "/e", "/f", ""] {
             let Err(Failure::Value(error)) = document.take_base64(pointer, quota.open()) else { panic!("{pointer}") };
             assert!(matches!(error.kind, ErrorKind::Upstream), "{pointer}");
         }
@@ -177,7 +193,9 @@ mod tests {
 
     /// Base64 as providers write it, and inside a JSON text.
     fn written(random: &mut Random, bytes: &[u8]) -> String {
-        let mut text = STANDARD.encode(bytes);
+        let is_for_addresses = random.below(3) == 0;
+        let alphabet = if is_for_addresses { general_purpose::URL_SAFE } else { general_purpose::STANDARD };
+        let mut text = alphabet.encode(bytes);
         if random.below(2) == 0 {
             text = text.trim_end_matches('=').to_owned();
         }
@@ -218,18 +236,16 @@ mod tests {
 
     #[test]
     fn any_text_is_base64_just_when_the_reference_says_so() {
-        let reference = GeneralPurpose::new(
-            &alphabet::STANDARD,
-            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-        );
+        let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+        let references = [&alphabet::STANDARD, &alphabet::URL_SAFE].map(|letters| GeneralPurpose::new(letters, config));
         let mut random = Random::new(6);
-        let letters = ["A", "z", "0", "+", "/", "=", "\n", " ", "-", "é"];
+        let letters = ["A", "z", "0", "+", "/", "=", "\n", " ", "-", "_", "é"];
         for _ in 0..20_000 {
             let text: String = (0..1 + random.below(9)).map(|_| letters[random.below(letters.len())]).collect();
             let plain: String = text.chars().filter(|letter| !letter.is_ascii_whitespace()).collect();
             let quota = BlobQuota::new(1000);
             let taken = document(&Value::from(text.as_str()).to_string(), &quota).take_base64("", quota.open());
-            let expected = reference.decode(&plain).ok();
+            let expected = references.iter().find_map(|reference| reference.decode(&plain).ok());
             assert_eq!(taken.ok().map(|blob| blob.bytes.to_vec()), expected, "{text:?}");
         }
     }

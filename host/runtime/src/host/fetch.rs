@@ -269,7 +269,6 @@ impl From<DoorError> for Failure {
     fn from(error: DoorError) -> Self {
         let kind = match error {
             DoorError::Denied(_) | DoorError::Address(_) => ErrorKind::NetworkDenied,
-            DoorError::Elsewhere { .. } => ErrorKind::NetworkDenied,
             DoorError::Header(_) | DoorError::Credential(_) | DoorError::Unfit(_) | DoorError::NoPlace(_) => {
                 ErrorKind::Internal
             }

@@ -1,11 +1,13 @@
-//! `[[credential]]`: the keys that a plugin names, how each is put on a request, and where it may go. The plugin never
-//! holds one: the operator's value is added at the door.
+//! `[[credential]]`: the keys that a plugin names, and how each is put on a request. Where one may go, the wants say that
+//! name it (`network.rs`). The plugin never holds one: the operator's value is added at the door.
+
+use std::fmt;
 
 use http::{HeaderName, header};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, Visitor};
 
-use super::network::check_origin;
-use super::{Want, WantedOrigin, check_name, invalid};
+use super::{check_name, invalid};
 use crate::door::is_connection_header;
 use crate::refusal::Refusal;
 
@@ -17,9 +19,53 @@ const MAX_POINTER: (usize, usize) = (256, 16);
 pub(crate) struct CredentialWant {
     pub(crate) name: String,
     pub(crate) injection: Injection,
-    /// The origins that it may be sent to; with none named, every origin that is granted.
-    pub(crate) origins: Vec<WantedOrigin>,
-    pub(crate) is_required: bool,
+    pub(crate) need: CredentialNeed,
+}
+
+/// Whether a plugin works without a credential.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CredentialNeed {
+    /// It does: `required = false`.
+    #[default]
+    Optional,
+    /// It does not: `required = true`.
+    Required,
+    /// It needs one, at least, of all that say so: `required = "any"`.
+    Any,
+}
+
+impl CredentialNeed {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Optional => "optional",
+            Self::Required => "required",
+            Self::Any => "one of several",
+        }
+    }
+}
+
+/// `true`, `false` or `"any"`; by hand, because what serde derives for two forms loses the reason why neither fits.
+impl<'de> Deserialize<'de> for CredentialNeed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+        impl Visitor<'_> for Forms {
+            type Value = CredentialNeed;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false or \"any\" for required")
+            }
+            fn visit_bool<E: Error>(self, is_required: bool) -> Result<CredentialNeed, E> {
+                Ok(if is_required { CredentialNeed::Required } else { CredentialNeed::Optional })
+            }
+            fn visit_str<E: Error>(self, word: &str) -> Result<CredentialNeed, E> {
+                if word == "any" {
+                    return Ok(CredentialNeed::Any);
+                }
+                Err(E::invalid_value(serde::de::Unexpected::Str(word), &self))
+            }
+        }
+        deserializer.deserialize_any(Forms)
+    }
 }
 
 /// How a credential is put on a request.
@@ -56,10 +102,10 @@ pub(super) struct RawCredential {
     query: Option<String>,
     json: Option<String>,
     service_account: Option<String>,
+    /// As manifests said it once; refused with the words for it now.
+    origins: Option<serde::de::IgnoredAny>,
     #[serde(default)]
-    origins: Vec<String>,
-    #[serde(default)]
-    required: bool,
+    required: CredentialNeed,
 }
 
 /// The names, as they are written.
@@ -67,25 +113,28 @@ pub(super) fn names(raw: &[RawCredential]) -> Vec<String> {
     raw.iter().map(|raw| raw.name.clone()).collect()
 }
 
-/// Checks each, that no two have one name, and that each goes only where the plugin wants to go.
-pub(super) fn check(raw: Vec<RawCredential>, wants: &[Want]) -> Result<Vec<CredentialWant>, Refusal> {
+/// Checks each, and that no two have one name.
+pub(super) fn check(raw: Vec<RawCredential>) -> Result<Vec<CredentialWant>, Refusal> {
     let mut credentials: Vec<CredentialWant> = Vec::new();
     for raw in raw {
         check_name("credential.name", &raw.name, "abcdefghijklmnopqrstuvwxyz0123456789-_")?;
         if credentials.iter().any(|known| known.name == raw.name) {
             return Err(Refusal::new(format!("credential {:?} is there twice; names must differ", raw.name)));
         }
-        let injection = check_injection(&raw)?;
-        let mut origins = Vec::new();
-        for origin in &raw.origins {
-            let want = check_origin("credential.origins", origin)?;
-            if !wants.iter().any(|known| known.origin == want) {
-                let right = "one of network.origins";
-                return Err(invalid(&format!("credential {:?}: origins", raw.name), origin, right));
-            }
-            origins.push(want);
+        if raw.origins.is_some() {
+            let name = &raw.name;
+            return Err(Refusal::new(format!(
+                "credential {name:?} has origins; say in a [[network]] of each origin that it goes to: credential = {name:?}"
+            )));
         }
-        credentials.push(CredentialWant { name: raw.name, injection, origins, is_required: raw.required });
+        let injection = check_injection(&raw)?;
+        credentials.push(CredentialWant { name: raw.name, injection, need: raw.required });
+    }
+    if let [alone] = credentials.iter().filter(|want| want.need == CredentialNeed::Any).collect::<Vec<_>>().as_slice() {
+        let name = &alone.name;
+        return Err(Refusal::new(format!(
+            "credential {name:?} is the only one with required = \"any\", of which one is needed; say required = true"
+        )));
     }
     Ok(credentials)
 }
@@ -149,7 +198,7 @@ mod tests {
     use super::*;
     use crate::manifest::Manifest;
 
-    const HEAD: &str = "[plugin]\nid = \"a\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.2\"\n\
+    const HEAD: &str = "[plugin]\nid = \"a\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.3\"\n\
                         [network]\norigins = [\"https://a.com\", \"operator\"]\n[[credential]]\nname = \"k\"\n";
 
     fn parse(tail: &str) -> Result<CredentialWant, String> {
@@ -171,7 +220,20 @@ mod tests {
         for (tail, expected) in rows {
             assert_eq!(parse(tail).unwrap().injection, expected, "{tail}");
         }
-        assert_eq!(parse("query = \"k\"\norigins = [\"https://a.com\", \"operator\"]").unwrap().origins.len(), 2);
+    }
+
+    #[test]
+    fn credential_is_optional_required_or_one_of_several() {
+        let other = "[[credential]]\nname = \"o\"\nquery = \"o\"\nrequired = \"any\"";
+        let rows = [
+            ("query = \"k\"".to_owned(), CredentialNeed::Optional),
+            ("query = \"k\"\nrequired = false".to_owned(), CredentialNeed::Optional),
+            ("query = \"k\"\nrequired = true".to_owned(), CredentialNeed::Required),
+            (format!("query = \"k\"\nrequired = \"any\"\n{other}"), CredentialNeed::Any),
+        ];
+        for (tail, expected) in rows {
+            assert_eq!(parse(&tail).unwrap().need, expected, "{tail}");
+        }
     }
 
     #[test]
@@ -186,7 +248,13 @@ mod tests {
             ("json = \"/\"", "credential.json must be a JSON Pointer"),
             ("json = \"\"", "credential.json must be a JSON Pointer"),
             ("service_account = \" \"", "credential.service_account must be the scope"),
-            ("header = \"x\"\norigins = [\"https://b.com\"]", "origins must be one of network.origins"),
+            ("query = \"k\"\nrequired = \"some\"", "string \"some\", expected true, false or \"any\" for required"),
+            ("query = \"k\"\nrequired = 1", "integer `1`, expected true, false or \"any\" for required"),
+            ("query = \"k\"\nrequired = \"any\"", "is the only one with required = \"any\", of which one is needed"),
+            (
+                "header = \"x\"\norigins = [\"https://b.com\"]",
+                "say in a [[network]] of each origin that it goes to: credential = \"k\"",
+            ),
         ];
         for (tail, expected) in rows {
             let error = parse(tail).unwrap_err();

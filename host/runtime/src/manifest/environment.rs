@@ -131,6 +131,15 @@ impl Manifest {
         wants.any(|want| settings.environment.contains_key(&want.name))
     }
 
+    /// The names of the variables that supply these credentials.
+    pub(crate) fn variables_of_credentials(&self, credentials: &[String]) -> Vec<&str> {
+        let supplies = |want: &&VariableWant| match &want.sets {
+            Sets::Credential(name) => credentials.contains(name),
+            Sets::Config(_) => false,
+        };
+        self.environment.iter().filter(supplies).map(|want| want.name.as_str()).collect()
+    }
+
     /// The variables, each with what it sets and whether it does.
     pub(crate) fn variables(&self, settings: &PluginSettings) -> Vec<VariableStatus> {
         let status = |want: &VariableWant| VariableStatus {

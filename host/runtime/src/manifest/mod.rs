@@ -14,6 +14,7 @@ mod schema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+pub use credential::CredentialNeed;
 pub(crate) use credential::{CredentialWant, Injection};
 pub(crate) use limits::Wishes;
 pub(crate) use needs::Needs;
@@ -100,7 +101,7 @@ impl Manifest {
             id: raw.plugin.id,
             version: version.to_string(),
             kind,
-            credentials: credential::check(raw.credential, &wants)?,
+            credentials: credential::check(raw.credential)?,
             wants,
             needs: needs::check(&raw.needs, kind)?,
             limits: limits::check(&raw.limits)?,
@@ -134,7 +135,7 @@ fn invalid(what: &str, value: &str, right: &str) -> Refusal {
 mod tests {
     use super::*;
 
-    pub(super) const HEAD: &str = "[plugin]\nid = \"a\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.2\"\n";
+    pub(super) const HEAD: &str = "[plugin]\nid = \"a\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.3\"\n";
 
     #[test]
     fn smallest_manifest_wants_nothing() {
@@ -152,8 +153,8 @@ mod tests {
             (head("0.1.0", "1"), "plugin.version must be three numbers"),
             (head("adapter", "backend"), "plugin.kind must be \"adapter\" or \"transformer\", not \"backend\""),
             (
-                head("contract = \"0.2\"", "contract = \"0.1\""),
-                "rebuild it with the easel-sdk of contract 0.2, or run an",
+                head("contract = \"0.3\"", "contract = \"0.1\""),
+                "rebuild it with the easel-sdk of contract 0.3, or run an",
             ),
             (head("kind", "sort"), "line 4: unknown field `sort`"),
             (tail("[net]\n"), "line 6: unknown field `net`"),

@@ -1,7 +1,7 @@
 //! `[network]`: where a plugin wants to send requests, and which.
 //!
 //! The short form names origins that share their methods; `[[network]]`, as often as needed, says for each what may be
-//! asked there, which credentials go along, and where redirects may lead.
+//! asked there, which credentials go along, and where redirects may lead. No other place says where a credential goes.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -200,7 +200,7 @@ fn check_want(raw: RawWant, credentials: &[String]) -> Result<Want, Refusal> {
     })
 }
 
-pub(super) fn check_origin(what: &str, text: &str) -> Result<WantedOrigin, Refusal> {
+fn check_origin(what: &str, text: &str) -> Result<WantedOrigin, Refusal> {
     if text == OPERATOR {
         return Ok(WantedOrigin::Operator);
     }

@@ -165,7 +165,8 @@ impl Workbench {
     /// without one, it is the real one.
     ///
     /// # Errors
-    /// `InvalidRequest` with what the loader would say of the settings or the models.
+    /// `InvalidRequest` with what the loader would say of the settings or the models; `NotReady` for a plugin that lacks
+    /// credentials.
     pub async fn set_up(&self, plugin: &Prepared, settings: PluginSettings, scene: Option<Scene>) -> Result<Subject> {
         self.stage.set(scene);
         self.values.clear();
@@ -174,7 +175,7 @@ impl Workbench {
         let plugin = Plugin::new(Arc::clone(&self.shared), Arc::clone(&plugin.0), &settings).await;
         let plugin = plugin.map_err(|refusal| refused(&refusal))?;
         if let Some(reason) = &plugin.not_ready {
-            return Err(Error::new(ErrorKind::InvalidRequest, reason.clone()));
+            return Err(Error::new(ErrorKind::NotReady, reason.clone()));
         }
         // What it was asked so far is no part of the scene.
         self.stage.begin();

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use easel_core::{Backend, Readiness};
+use easel_runtime::{PluginKind, PluginState, PluginStatus, Runtime};
 use serde::Serialize;
 
 use super::Front;
@@ -28,7 +29,7 @@ async fn healthz() -> &'static str {
 /// `GET /readyz`: at least one backend is ready, images can be kept, and the server is not stopping.
 async fn readyz(State(front): State<Arc<Front>>) -> Response {
     let snapshot = front.pipeline.world().snapshot();
-    let backends: BTreeMap<_, _> =
+    let mut backends: BTreeMap<_, _> =
         snapshot.backends.iter().map(|backend| (backend.id().to_owned(), Standing::of(backend.as_ref()))).collect();
     // The store answers from memory when it was asked a moment ago.
     let store = match front.store.check_writable().await {
@@ -46,6 +47,9 @@ async fn readyz(State(front): State<Arc<Front>>) -> Response {
         let reason = format!("models.default names {default:?}, which is not here now");
         Standing { ready: false, status: "not_ready", reason: Some(reason) }
     });
+    if !ready {
+        backends.extend(adapters_that_do_not_serve(&front));
+    }
     let body = Json(Readyz { ready, reason, backends, store, default_model });
     if ready {
         return body.into_response();
@@ -53,6 +57,18 @@ async fn readyz(State(front): State<Arc<Front>>) -> Response {
     let mut response = (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
     response
+}
+
+/// The adapters that are there and are no backends yet, each with the reason; looked at only while nothing is ready.
+fn adapters_that_do_not_serve(front: &Front) -> impl Iterator<Item = (String, Standing)> {
+    let plugins = front.plugins.get().map(Runtime::status).unwrap_or_default();
+    let is_out = |plugin: &PluginStatus| {
+        plugin.kind == Some(PluginKind::Adapter) && plugin.digest.is_none() && plugin.state != PluginState::Disabled
+    };
+    plugins.into_iter().filter(is_out).map(|plugin| {
+        let standing = Standing { ready: false, status: plugin.state.name(), reason: plugin.reason };
+        (plugin.id, standing)
+    })
 }
 
 #[derive(Serialize)]

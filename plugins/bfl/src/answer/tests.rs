@@ -159,7 +159,7 @@ fn refusals_become_typed_errors() {
     check(401, json!({"detail": "x"}), Kind::Auth, "is the key under [plugin.bfl.credentials] right?", None);
     check(403, json!({"detail": "Not authenticated"}), Kind::Auth, "403: Not authenticated", None);
     check(402, json!({"detail": "Insufficient credits"}), Kind::Quota, "402: Insufficient credits", None);
-    check(404, json!({"detail": "Not Found"}), Kind::Upstream, "is /v1/flux-2-flex offered there?", None);
+    check(404, json!({"detail": "Not Found"}), Kind::ModelNotFound, "is /v1/flux-2-flex offered there?", Some("model"));
     check(422, fault("width"), Kind::InvalidRequest, "width: not so", Some("size"));
     check(422, fault("prompt"), Kind::InvalidRequest, "prompt: not so", Some("prompt"));
     check(422, fault("input_image"), Kind::InvalidRequest, "not so", Some("image"));

@@ -12,7 +12,8 @@ fn list(changes: &Value) -> Catalogue<'_> {
 fn model(id: &str, changes: Value) -> Value {
     let none = Map::new();
     let list = Catalogue::read(&none).unwrap();
-    serde_json::to_value(list.record(id).unwrap().model(&config(changes), &Provider::known().unwrap())).unwrap()
+    serde_json::to_value(list.record(id).unwrap().model(&config(changes), &Provider::known().unwrap(), Owner::Provider))
+        .unwrap()
 }
 
 #[test]
@@ -48,7 +49,7 @@ fn every_model_declares_what_it_takes() {
     let fill = model("flux-pro-1.0-fill", json!({}));
     assert_eq!((&fill["tasks"], &fill["inputs"]), (&json!(["inpainting"]), &json!({"images": 1, "references": 0})));
     assert_eq!(model("flux-pro-1.1", json!({}))["inputs"], json!({"images": 0, "references": 1}));
-    assert_eq!(model("flux-pro-1.0-canny", json!({}))["name"], "FLUX.1 Canny [pro] (retired, use flux-2-pro)");
+    assert_eq!(model("flux-pro-1.0-canny", json!({}))["name"], "FLUX.1 Canny [pro]");
 }
 
 #[test]

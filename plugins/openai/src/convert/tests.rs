@@ -3,7 +3,6 @@
 use easel_sdk::{ErrorKind, Input, Table};
 
 use super::*;
-use crate::day::Day;
 
 /// The manifest's config with the operator's.
 fn config(extra: &Value) -> Config {
@@ -56,7 +55,7 @@ fn picture(role: InputRole, format: Format) -> Input {
 
 #[test]
 fn every_model_of_the_manifest_can_be_read_and_is_offered_in_order() {
-    let models = models(&config(&json!({}))).unwrap();
+    let models = models(&config(&json!({})), day("2026-01-01")).unwrap();
     let ids: Vec<_> = models.iter().map(|model| model.id.as_str()).collect();
     assert_eq!((ids.len(), ids[0], ids[10]), (11, "gpt-image-2.5-flare", "dall-e-2"));
     assert!(models.iter().all(|model| model.determinism == Determinism::None && model.max_count == 10));
@@ -64,7 +63,7 @@ fn every_model_of_the_manifest_can_be_read_and_is_offered_in_order() {
 
 #[test]
 fn models_declare_what_the_catalogue_says() {
-    let models = serde_json::to_value(models(&config(&json!({}))).unwrap()).unwrap();
+    let models = serde_json::to_value(models(&config(&json!({})), day("2026-01-01")).unwrap()).unwrap();
     let find = |id: &str| models.as_array().unwrap().iter().find(|model| model["id"] == id).unwrap().clone();
     let flare = find("gpt-image-2.5-flare");
     assert_eq!(flare["tasks"], json!(["text-to-image", "image-to-image", "inpainting"]));
@@ -90,7 +89,7 @@ fn models_declare_what_the_catalogue_says() {
 
 #[test]
 fn list_prices_hold_at_the_provider_or_where_the_operator_says_so() {
-    let price = |config: &Config| models(config).unwrap()[0].price.clone().map(|price| price.micros);
+    let price = |config: &Config| models(config, day("2026-01-01")).unwrap()[0].price.clone().map(|price| price.micros);
     assert_eq!(price(&config(&json!({}))), Some(400_000));
     assert_eq!(price(&elsewhere()), None);
     assert_eq!(price(&config(&json!({"base_url": "http://up.test/v1", "prices": "openai"}))), Some(400_000));
@@ -103,7 +102,7 @@ fn operator_changes_values_and_adds_models() {
         "gpt-image-2": {"name": "Mine", "options": {"quality": {"values": ["low"]}}},
         "gpt-image-3": {"like": "gpt-image-2", "per_request": 1, "sizes": ["512x512"]},
     }}));
-    let models = models(&config).unwrap();
+    let models = models(&config, day("2026-01-01")).unwrap();
     let ids: Vec<_> = models.iter().map(|model| model.id.as_str()).collect();
     assert_eq!((ids, models[0].name.as_str()), (vec!["gpt-image-2", "gpt-image-3"], "Mine"));
     assert_eq!(models[1].sizes, models::Sizes::Listed(vec![Size::new(512, 512)]));
@@ -115,7 +114,7 @@ fn operator_changes_values_and_adds_models() {
 #[test]
 fn config_that_makes_no_sense_is_refused_with_its_place() {
     let check = |extra: &Value, expected: &str| {
-        let error = models(&config(extra)).unwrap_err();
+        let error = models(&config(extra), day("2026-01-01")).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Internal);
         assert!(error.message.contains(expected), "{:?} should contain {expected:?}", error.message);
     };
@@ -141,7 +140,7 @@ fn model_that_is_gone_is_refused_at_its_provider_and_names_its_successor() {
     };
     let openai = config(&json!({}));
     let (kind, message) = retirement(&openai, "dall-e-3", "2026-11-20").unwrap_err();
-    assert_eq!(kind, ErrorKind::Unsupported);
+    assert_eq!(kind, ErrorKind::ModelNotFound);
     assert_eq!(message, "openai has no dall-e-3 since 2026-05-12; its successor is gpt-image-2.5-flare");
     assert!(retirement(&openai, "dall-e-2", "2026-05-12").is_err());
     assert!(retirement(&openai, "gpt-image-1", "2026-10-23").is_err());
@@ -149,6 +148,15 @@ fn model_that_is_gone_is_refused_at_its_provider_and_names_its_successor() {
     let told = "openai will have no gpt-image-1.5 from 2026-12-01 on; its successor is gpt-image-2.5-sunburst";
     assert_eq!(retirement(&openai, "gpt-image-1.5", "2026-11-20"), Ok(Some(told.to_owned())));
     assert_eq!(retirement(&openai, "gpt-image-2", "2030-01-01"), Ok(None));
+    let retired = |config: &Config, today: &str| -> Vec<_> {
+        let gone = models(config, day(today)).unwrap().into_iter();
+        gone.filter_map(|model| Some((model.id, model.retired?))).collect()
+    };
+    let gone = retired(&openai, "2026-05-12");
+    let expected = Retired { since: Some("2026-05-12".to_owned()), successor: Some("gpt-image-2.5-flare".to_owned()) };
+    assert_eq!(gone, [("dall-e-3".to_owned(), expected.clone()), ("dall-e-2".to_owned(), expected)]);
+    assert_eq!(retired(&openai, "2026-05-11"), []);
+    assert_eq!(retired(&elsewhere(), "2026-11-20"), []);
     // Any other server may still have it; Azure has days of its own.
     assert_eq!(retirement(&elsewhere(), "dall-e-3", "2026-11-20"), Ok(None));
     let azure = config(&json!({"base_url": "https://a.openai.azure.com/openai/v1"}));

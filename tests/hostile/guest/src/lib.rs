@@ -318,6 +318,7 @@ fn told_error(words: &[&str]) -> PluginError {
     let kind = match words.first().copied().unwrap_or_default() {
         "invalid-request" => ErrorKind::InvalidRequest,
         "unsupported" => ErrorKind::Unsupported,
+        "model-not-found" => ErrorKind::ModelNotFound,
         "content-policy" => ErrorKind::ContentPolicy,
         "auth" => ErrorKind::Auth,
         "quota" => ErrorKind::Quota,

@@ -61,7 +61,7 @@ fn roots() -> RootCertStore {
     roots
 }
 
-const HEAD: &str = "[plugin]\nid = \"p\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.2\"\n";
+const HEAD: &str = "[plugin]\nid = \"p\"\nversion = \"0.1.0\"\nkind = \"adapter\"\ncontract = \"0.3\"\n";
 
 /// A door of a plugin that the operator lets reach these origins, with a manifest that ends so.
 fn door(network: &Network, origins: &[&str], tail: &str, credentials: &[(&str, &str)]) -> Arc<Door> {

@@ -79,6 +79,7 @@ impl Grant {
                 println!("or add to easel.toml:\n\n{}", missing.toml);
             }
         }
+        print!("{}", environment(&wants, &settings));
         Ok(ExitCode::SUCCESS)
     }
 
@@ -175,14 +176,36 @@ fn described(wants: &PluginWants) -> String {
     if wants.takes_any_origin() {
         text.push_str("  an origin of your choice (--origin)\n");
     }
-    for (name, is_required) in wants.credentials() {
-        let need = if is_required { "required" } else { "optional" };
+    for (name, need) in wants.credentials() {
+        let need = need.name();
         text.push_str(&format!("  the credential {name}, {need} (--credential {name}=env:NAME)\n"));
     }
     if text.lines().count() == 1 {
         text.push_str("  nothing\n");
     }
+    for (name, sets) in wants.variables() {
+        text.push_str(&format!("  the variable {name} may set {sets}\n"));
+    }
     text
+}
+
+/// The lines that grant the variables which do not count yet. They stand in the operator's own file only: what a
+/// plugin's manifest reads of his environment is not for a command to give.
+fn environment(wants: &PluginWants, settings: &PluginSettings) -> String {
+    let mut names: Vec<String> = Vec::new();
+    for (name, _) in wants.variables() {
+        // One variable may set several things.
+        if !settings.environment.contains_key(&name) && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() {
+        return String::new();
+    }
+    let id = wants.id();
+    format!(
+        "to have its variables count where they are set, add to easel.toml:\n\n[plugin.{id}]\nenvironment = {names:?}\n"
+    )
 }
 
 #[cfg(test)]

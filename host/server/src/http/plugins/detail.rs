@@ -82,7 +82,8 @@ struct Credential {
     name: String,
     place: String,
     origins: Vec<String>,
-    required: bool,
+    /// `optional`, `required`, or `one of several`, of which the plugin needs one.
+    need: &'static str,
     supplied: bool,
 }
 
@@ -127,7 +128,7 @@ fn split(permissions: PluginPermissions) -> (Wants, Grants) {
         name: want.name,
         place: want.place,
         origins: want.origins,
-        required: want.is_required,
+        need: want.need.name(),
         supplied: want.is_supplied,
     });
     let wants = Wants { network: network.collect(), credentials: credentials.collect(), needs: permissions.needs };

@@ -15,10 +15,10 @@ mod bindings {
             package easel:hostile;
 
             world twist {
-                include easel:plugin/transformer@0.2.0;
-                include easel:plugin/results@0.2.0;
-                import easel:plugin/fetch@0.2.0;
-                import easel:plugin/store@0.2.0;
+                include easel:plugin/transformer@0.3.0;
+                include easel:plugin/results@0.3.0;
+                import easel:plugin/fetch@0.3.0;
+                import easel:plugin/store@0.3.0;
             }
         ",
         world: "easel:hostile/twist",
