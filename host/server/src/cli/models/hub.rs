@@ -45,6 +45,15 @@ pub(super) struct Repository {
     pub(super) files: Vec<String>,
 }
 
+/// Why a file does not come.
+#[derive(Debug)]
+pub(super) enum Missed {
+    /// The hub was not reached or broke off: it may come another time.
+    Way(Failure),
+    /// The hub answered that it will not give it.
+    Answer(Failure),
+}
+
 /// The bytes of a file as they come.
 pub(super) struct Download {
     body: Incoming,
@@ -112,12 +121,12 @@ impl Hub {
     }
 
     /// Begins to fetch a file from a byte on.
-    pub(super) async fn download(&self, name: &str, commit: &str, file: &str, from: u64) -> Result<Download, Failure> {
-        let url = self.url(&format!("{name}/resolve/{commit}/{file}"))?;
-        let mut answer = self.get(url.clone(), from).await?;
+    pub(super) async fn download(&self, name: &str, commit: &str, file: &str, from: u64) -> Result<Download, Missed> {
+        let url = self.url(&format!("{name}/resolve/{commit}/{file}")).map_err(Missed::Answer)?;
+        let mut answer = self.get(url.clone(), from).await.map_err(Missed::Way)?;
         if answer.status == StatusCode::RANGE_NOT_SATISFIABLE && from > 0 {
             // More is kept than the file has: it is fetched anew.
-            answer = self.get(url, 0).await?;
+            answer = self.get(url, 0).await.map_err(Missed::Way)?;
         }
         let header = |headers: &HeaderMap, name: &str| {
             let value = headers.get(HeaderName::from_bytes(name.as_bytes()).ok()?)?;
@@ -133,14 +142,14 @@ impl Hub {
                 let begin =
                     range.and_then(|(range, _)| range.split_once('-')).and_then(|(begin, _)| begin.parse().ok());
                 if begin != Some(from) {
-                    return Err(Failure::new(format!(
-                        "the hub answered with another part of {file} than was asked for"
-                    )));
+                    let message = format!("the hub answered with another part of {file} than was asked for");
+                    return Err(Missed::Answer(Failure::new(message)));
                 }
                 (from, range.and_then(|(_, whole)| whole.parse().ok()))
             }
             StatusCode::OK => (0, rest),
-            status => return Err(refused(file, status)),
+            status if status.is_server_error() => return Err(Missed::Way(refused(file, status))),
+            status => return Err(Missed::Answer(refused(file, status))),
         };
         let is_sha256 = |etag: &String| etag.len() == 64 && etag.chars().all(|c| c.is_ascii_hexdigit());
         let sha256 = own("x-linked-etag").or_else(|| own(ETAG.as_str())).filter(is_sha256);

@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
 use super::add::discard;
-use super::hub::{ENDPOINT, Hub, Repository};
+use super::hub::{ENDPOINT, Hub, Missed, Repository};
 use super::{checked_name, failed, folder, must_be_free};
 use crate::cli::{ConfigOptions, Failure, runtime};
 use crate::config::Environment;
@@ -306,7 +306,10 @@ async fn attempt(
     let disk = |error: std::io::Error| Outcome::Refused(failed("written", part, &error));
     let mut kept = File::options().create(true).truncate(false).read(true).write(true).open(part).map_err(disk)?;
     let have = kept.seek(SeekFrom::End(0)).map_err(disk)?;
-    let mut download = hub.download(&wish.repository, commit, file, have).await.map_err(Outcome::Refused)?;
+    let mut download = hub.download(&wish.repository, commit, file, have).await.map_err(|missed| match missed {
+        Missed::Way(failure) => Outcome::Broken(failure),
+        Missed::Answer(failure) => Outcome::Refused(failure),
+    })?;
     let mut hash = Sha256::new();
     let mut length = 0;
     if download.from == have {
