@@ -97,7 +97,11 @@ pub(crate) fn candidates(folder: &Path) -> Result<Candidates> {
     match std::fs::read_dir(folder) {
         Ok(list) => {
             for item in list {
-                found.extend(candidate(&item.map_err(unreadable)?.path()));
+                let item = item.map_err(unreadable)?;
+                // What is hidden is being brought or taken away.
+                if !item.file_name().as_encoded_bytes().starts_with(b".") {
+                    found.extend(candidate(&item.path()));
+                }
             }
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -141,9 +145,6 @@ enum Candidate {
 /// Whether something in the folder of models looks like one, and the id it would have.
 fn candidate(path: &Path) -> Option<(String, Candidate)> {
     let name = path.file_name()?.to_str()?;
-    if name.starts_with('.') {
-        return None;
-    }
     if !path.is_dir() {
         let is_model = matches!(path.extension()?.to_str()?, "safetensors" | "gguf" | "ckpt" | "pt" | "pth");
         let id = path.file_stem()?.to_str()?.to_owned();

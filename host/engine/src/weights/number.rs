@@ -47,8 +47,12 @@ pub(super) fn tensor(part: &Part<'_>, device: &Device) -> Result<Tensor, String>
             .ok_or_else(|| format!("has {all} rows in the file, which do not part into {} equal parts", rows.parts))?,
         None => (0, all),
     };
-    let per_row = bytes.len() / all.max(1);
-    let bytes = bytes.get(first * per_row..(first + count) * per_row).unwrap_or_default();
+    // Blocks may go across the rows of a tensor, and then it can be read whole only.
+    let bytes = match bytes.len().checked_div(all) {
+        Some(row) if row * all == bytes.len() => bytes.get(first * row..(first + count) * row).unwrap_or_default(),
+        _ if count == all => bytes,
+        _ => return Err(format!("has rows that are not whole blocks of {}", entry.stored.name())),
+    };
     let mut shape = entry.shape.clone();
     if let Some(side) = shape.first_mut() {
         *side = count;

@@ -124,14 +124,19 @@ fn a_broken_gguf_file_is_refused_and_a_whole_one_read() {
         let error = refusal(&bytes);
         assert!(error.contains(reason), "{error} for {reason}");
     }
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("transformer")).unwrap();
     // Every byte 0x3c: scale 1.058…, values 12 and 3 less 8.
-    std::fs::write(folder.path().join("transformer/any.gguf"), gguf(2, &[32, 2], 32, 36)).unwrap();
-    let weights = Files::Folder(folder.path().to_owned()).weights("transformer", "model", &Device::Cpu).unwrap();
-    let tensor = weights.get("a.weight", &[2, 32]).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let read = |bytes: Vec<u8>, shape: &[usize]| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("transformer")).unwrap();
+        std::fs::write(folder.path().join("transformer/any.gguf"), bytes).unwrap();
+        let weights = Files::Folder(folder.path().to_owned()).weights("transformer", "model", &Device::Cpu).unwrap();
+        weights.get("a.weight", shape).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
     let scale = f32::from_bits(0x3f87_8000);
-    assert_eq!(tensor, [[4.0 * scale; 16], [-5.0 * scale; 16]].concat().repeat(2));
+    let rows = [[4.0 * scale; 16], [-5.0 * scale; 16]].concat().repeat(2);
+    assert_eq!(read(gguf(2, &[32, 2], 32, 36), &[2, 32]), rows);
+    // The same bytes as Q8_K: a scale in f32, and every value 60.
+    assert_eq!(read(gguf(15, &[256], 32, 292), &[256]), [60.0 * f32::from_bits(0x3c3c_3c3c); 256]);
 }
 
 fn weights(folder: &Path, header: &Value, data: &[u8]) -> super::Weights {

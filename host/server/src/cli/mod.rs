@@ -8,6 +8,7 @@ mod generate;
 mod models;
 mod plugin;
 mod serve;
+mod tls;
 
 #[cfg(test)]
 mod tests;

@@ -24,7 +24,6 @@ mod project;
 mod record;
 mod script;
 mod sources;
-mod tls;
 
 #[cfg(test)]
 mod tests;

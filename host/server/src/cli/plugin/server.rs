@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
-use super::tls::secured;
+use crate::cli::tls::secured;
 use crate::cli::{Failure, runtime};
 use crate::config::Environment;
 

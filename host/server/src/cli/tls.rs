@@ -1,4 +1,4 @@
-//! TLS for the commands that ask a server: it must prove who it is before it is sent a word, the operator's key least of all.
+//! TLS for the commands that ask a server: it must prove who it is before it is sent a word, an operator's key least of all.
 //!
 //! Believed is whom this machine believes; SSL_CERT_FILE names the certificates of a house of one's own.
 
