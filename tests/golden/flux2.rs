@@ -90,6 +90,17 @@ fn both_halves_of_the_autoencoder_give_what_diffusers_gives() {
 }
 
 #[test]
+fn a_picture_is_scaled_to_the_last_bit_as_python_programs_scale() {
+    let golden = golden();
+    let picture = references(&golden, 1).remove(0);
+    for (width, height) in [(41, 57), (70, 90), (83, 31)] {
+        let scaled = picture.scaled(width, height).unwrap();
+        let got: Vec<f64> = scaled.as_bytes().iter().copied().map(f64::from).collect();
+        assert_eq!(got, golden.flat(&format!("scaled.{width}x{height}.u8")), "{width}x{height}");
+    }
+}
+
+#[test]
 fn whole_runs_leave_what_diffusers_leaves() {
     let (golden, recipe) = (golden(), recipe(MODEL, &folder(MODEL)));
     let begin = |recipe, count| model().begin_with(recipe, &references(&golden, count), &Recorder::default()).unwrap();

@@ -8,7 +8,9 @@
 mod edits;
 mod files;
 mod flow;
+mod flux;
 mod flux2;
+mod full_size;
 mod given;
 mod lora;
 mod mutations;

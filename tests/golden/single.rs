@@ -109,10 +109,10 @@ fn a_single_file_gives_the_golden_numbers_of_its_folder() {
     }
 }
 
-/// Writes a header of `headers.json` over a file of the right length that takes no space.
-fn full_size(kind: &str, more: &[(&str, Vec<usize>)], metadata: &Value, path: &Path) {
+/// Names and shapes from patterns with their numbers taken out.
+pub(crate) fn unpacked(packed: &Value) -> BTreeMap<String, Vec<usize>> {
     let mut tensors: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (pattern, shapes) in json("single/headers.json")[kind].as_object().unwrap() {
+    for (pattern, shapes) in packed.as_object().unwrap() {
         for (shape, numbers) in shapes.as_object().unwrap() {
             let shape: Vec<usize> = shape.split_whitespace().map(|side| side.parse().unwrap()).collect();
             for numbers in numbers.as_str().unwrap().split(',') {
@@ -127,6 +127,12 @@ fn full_size(kind: &str, more: &[(&str, Vec<usize>)], metadata: &Value, path: &P
             }
         }
     }
+    tensors
+}
+
+/// Writes a header of `headers.json` over a file of the right length that takes no space.
+fn full_size(kind: &str, more: &[(&str, Vec<usize>)], metadata: &Value, path: &Path) {
+    let mut tensors = unpacked(&json("single/headers.json")[kind]);
     tensors.extend(more.iter().map(|(key, shape)| ((*key).to_owned(), shape.clone())));
     let mut header = json!({"__metadata__": metadata});
     let mut end = 0;

@@ -114,15 +114,23 @@ impl ClipText {
     /// A tensor operation that failed.
     pub(crate) fn pooled(&self, prompts: &[Vec<u32>], last: &Tensor, trace: Trace<'_>) -> TensorResult<Option<Tensor>> {
         let Some(projection) = &self.projection else { return Ok(None) };
+        let pooled = projection.forward(&self.ended(prompts, last, trace)?)?;
+        trace.tell(self.name, "pooled", &pooled)?;
+        Ok(Some(pooled))
+    }
+
+    /// The same before the projection: `[prompts, width]`.
+    ///
+    /// # Errors
+    /// A tensor operation that failed.
+    pub(crate) fn ended(&self, prompts: &[Vec<u32>], last: &Tensor, trace: Trace<'_>) -> TensorResult<Tensor> {
         let normed = self.normed(last)?;
         trace.tell(self.name, "last", &normed)?;
         let mut rows = Vec::with_capacity(prompts.len());
         for (row, ids) in prompts.iter().enumerate() {
             rows.push(normed.narrow(0, row, 1)?.narrow(1, self.end_of(ids), 1)?.squeeze(1)?);
         }
-        let pooled = projection.forward(&Tensor::cat(&rows, 0)?.contiguous()?)?;
-        trace.tell(self.name, "pooled", &pooled)?;
-        Ok(Some(pooled))
+        Tensor::cat(&rows, 0)?.contiguous()
     }
 
     /// Where a prompt ends. Files older than transformers 4.31 have 2 for the end token whatever it is; the highest id

@@ -1,4 +1,4 @@
-//! Easel's native diffusion engine: Stable Diffusion on candle, with diffusers' numbers.
+//! Easel's native diffusion engine: Stable Diffusion, FLUX and Z-Image on candle, with diffusers' numbers.
 //!
 //! The engine is an [`easel_core::Backend`]. A request becomes a plan (`plan.rs`: recipes, notes, metadata), goes to the one
 //! thread that owns the device (`device.rs`), which loads the model on first use (`models.rs` finds it, [`family`] loads it)
@@ -27,6 +27,7 @@ mod clip;
 mod config;
 mod device;
 mod error;
+mod flux;
 mod flux2;
 mod lora;
 mod models;
@@ -36,9 +37,11 @@ mod prompt;
 mod qwen3;
 mod reader;
 mod reference;
+mod resample;
 mod safety;
 mod single;
 mod stub;
+mod t5;
 mod tiles;
 mod tokenizer;
 mod unet;

@@ -228,7 +228,7 @@ impl Entry {
             formats: ImageFormat::ALL.to_vec(),
             negative_prompt: match facts.guiding {
                 Guiding::Above(_) => Control::Honoured(()),
-                Guiding::Nothing => Control::Ignored,
+                Guiding::Told | Guiding::Nothing => Control::Ignored,
             },
             seed: Control::Honoured(()),
             steps: Control::Honoured(Numbers {
@@ -237,7 +237,7 @@ impl Entry {
                 default: Some(extras.steps.unwrap_or(facts.steps)),
             }),
             guidance: match facts.guiding {
-                Guiding::Above(_) => Control::Honoured(Numbers {
+                Guiding::Above(_) | Guiding::Told => Control::Honoured(Numbers {
                     least: 0.0,
                     most: 30.0,
                     default: Some(extras.guidance.unwrap_or(facts.guidance)),

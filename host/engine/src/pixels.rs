@@ -14,6 +14,7 @@ use image::imageops::FilterType;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
 use crate::error::{Error, Result};
+use crate::resample::{LANCZOS, resize};
 
 /// An RGB picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,10 +83,17 @@ impl Pixels {
         Self { image }
     }
 
-    /// The picture with other sides, stretched to them.
-    #[must_use]
-    pub(crate) fn scaled(&self, width: u32, height: u32) -> Self {
-        Self { image: image::imageops::resize(&self.image, width.max(1), height.max(1), FilterType::Lanczos3) }
+    /// The picture with other sides, stretched to them by Lanczos' window as Python programs do.
+    ///
+    /// # Errors
+    /// [`Error::NotAPicture`] for a side of 0.
+    pub fn scaled(&self, width: u32, height: u32) -> Result<Self> {
+        let sides = |(width, height): (u32, u32)| (width as usize, height as usize);
+        if width == 0 || height == 0 {
+            return Err(Error::NotAPicture { what: "a size that is not possible" });
+        }
+        let bytes = resize(self.as_bytes(), sides(self.size()), sides((width, height)), LANCZOS);
+        Self::from_bytes(bytes, width, height)
     }
 
     /// Encodes the picture. `quality` is for JPEG; `texts` are written into a PNG, by keyword.

@@ -39,7 +39,9 @@ pub(crate) struct Reading {
 pub(crate) enum Pooling {
     /// There is none.
     None,
-    /// The projected state at the first end token.
+    /// The state at the first end token.
+    Plain,
+    /// That, projected.
     Projected,
 }
 
@@ -56,7 +58,7 @@ impl ClipReader {
         Ok(Self {
             tokenizer: ClipTokenizer::load(files, &format!("tokenizer{ending}"), config.positions)?,
             encoder: match pooling {
-                Pooling::None => ClipText::load(name, &config, &weights)?,
+                Pooling::None | Pooling::Plain => ClipText::load(name, &config, &weights)?,
                 Pooling::Projected => ClipText::load_projected(name, &config, &weights)?,
             },
         })
@@ -80,7 +82,7 @@ impl ClipReader {
         let depths = depths.collect::<Result<Vec<_>>>()?;
         let deepest = match pooling {
             Pooling::None => depths.iter().copied().max().unwrap_or(0),
-            Pooling::Projected => self.encoder.layers_without(0, 0)?,
+            Pooling::Plain | Pooling::Projected => self.encoder.layers_without(0, 0)?,
         };
         let hidden = self.encoder.hidden(&ids, deepest, trace)?;
         Ok(Reading { ids, hidden, depths })
@@ -103,6 +105,19 @@ impl ClipReader {
             Some(last) => Ok(self.encoder.pooled(&reading.ids, last, trace)?),
             None => Ok(None),
         }
+    }
+}
+
+impl ClipReader {
+    /// The state at the first end token, `[prompts, width]`, of what was read to the last layer.
+    ///
+    /// # Errors
+    /// A tensor operation that failed.
+    pub(crate) fn ended(&self, reading: &Reading, trace: Trace<'_>) -> Result<Tensor> {
+        let Some(last) = reading.hidden.last() else {
+            return Err(candle_core::Error::Msg("nothing was read".to_owned()).into());
+        };
+        Ok(self.encoder.ended(&reading.ids, last, trace)?)
     }
 }
 

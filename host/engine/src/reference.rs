@@ -35,7 +35,7 @@ pub(crate) fn prepare(picture: &Pixels, multiple: u32) -> Result<Values> {
         true => {
             let scale = (f64::from(MOST_PIXELS) / (f64::from(width) * f64::from(height))).sqrt();
             let side = |side: u32| (f64::from(side) * scale) as u32;
-            picture.scaled(side(width), side(height))
+            picture.scaled(side(width), side(height))?
         }
         false => picture.clone(),
     };

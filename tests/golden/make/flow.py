@@ -68,6 +68,8 @@ GAINS = [
     ("norm_q", 0.6, 0.0), ("norm_k", 0.6, 0.0), ("norm_added_q", 0.6, 0.0), ("norm_added_k", 0.6, 0.0), ("q_norm", 0.6, 0.0), ("k_norm", 0.6, 0.0),
     ("linear_in", 1.6, 0.2), ("net.0.proj", 1.6, 0.2), ("proj_mlp", 1.6, 0.2), ("gate_proj", 1.6, 0.0), ("up_proj", 1.3, 0.0), ("w1", 1.6, 0.0), ("w3", 1.3, 0.0),
     ("embedder.linear_1", 1.4, 0.2), ("embedder.linear_2", 1.4, 0.2), ("t_embedder.mlp.0", 1.4, 0.2), ("t_embedder.mlp.2", 1.4, 0.2),
+    # Streams that stay small enough for a feed-forward to show in them.
+    ("net.2", 0.5, 0.05), ("norm1.linear", 0.6, 0.1), ("norm1_context.linear", 0.6, 0.1),
     # Autoencoders, as in tiny.py: small residual streams, so that the epsilons of the norms show.
     ("conv2", 0.1, 0.02), ("vae.encoder.conv_in", 0.2, 0.02), ("vae.decoder.conv_in", 0.1, 0.02), ("conv_shortcut", 1.0, 0.02),
     ("samplers.0.conv", 1.0, 0.02), ("vae.to_out.0", 0.4, 0.02), ("decoder.conv_out", 0.5, 0.1),

@@ -136,6 +136,8 @@ def record(dtype=torch.float32, change=lambda pipe: None):
             sigmas = pipe.scheduler.sigmas
         else:
             sample(pipe, tensors, "guided", guidance_scale=RUN["guidance_scale"])
+    for size in [(41, 57), (70, 90), (83, 31)]:
+        tensors["scaled.{}x{}.u8".format(*size)] = torch.from_numpy(np.array(references()[0].resize(size, Image.Resampling.LANCZOS)))
     for i, picture in enumerate(references()):
         tensors[f"reference.{i}.u8"] = torch.from_numpy(np.array(picture))
     return tensors, {**RUN, "layers": LAYERS, "chat": chat, "sigmas": sigmas.tolist()}

@@ -12,7 +12,8 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 # `models`, `mutations`, `sdxl`, `edits`, `lora` and `single` read what `tiny` and `sdxl` wrote.
-SCRIPTS = ["schedules", "samplers", "randn", "tokens", "tiny", "models", "mutations", "sdxl", "edits", "lora", "single", "formats", "layouts", "parameters", "flux2", "z_image", "safety", "tiles"]
+# `full_size` reads only the configs in the engine.
+SCRIPTS = ["schedules", "samplers", "randn", "tokens", "tiny", "models", "mutations", "sdxl", "edits", "lora", "single", "formats", "layouts", "parameters", "flux", "flux2", "z_image", "full_size", "safety", "tiles"]
 MOST_BYTES = 20_000_000
 
 

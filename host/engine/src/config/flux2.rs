@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::vae::vae_from;
-use super::{VaeConfig, divides, only, parse, read_json};
+use super::{VaeConfig, only, parse, read_json};
 use crate::checkpoint::Files;
 use crate::error::{Error, Result};
 
@@ -85,13 +85,14 @@ pub(crate) fn flux2(files: &Files) -> Result<Flux2Config> {
         Some(format!("axes_dims_rope must be four whose sum is {}, attention_head_dim", raw.attention_head_dim))
     } else if raw.axes_dims_rope.iter().any(|axis| !axis.is_multiple_of(2)) {
         Some("axes_dims_rope must be even".to_owned())
+    } else if !raw.in_channels.is_multiple_of(4) || raw.in_channels == 0 {
+        Some(format!("in_channels is {}, and must be a multiple of 4, the latents of a patch", raw.in_channels))
     } else {
         None
     };
     if let Some(reason) = reason {
         return Err(Error::Config { file: file.to_owned(), reason });
     }
-    divides(file, "4 (a patch of 2 by 2)", 4, raw.in_channels)?;
     let width = raw.num_attention_heads * raw.attention_head_dim;
     Ok(Flux2Config {
         channels: raw.in_channels,

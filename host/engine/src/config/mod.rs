@@ -4,6 +4,7 @@
 //! does both. What would change the numbers and is not built here is refused by name and value, never passed over; what
 //! does not change them is ignored. No constant of a model stands in the code.
 
+mod flux;
 mod flux2;
 mod noise;
 mod qwen3;
@@ -20,6 +21,7 @@ use serde_json::Value;
 use crate::checkpoint::Files;
 use crate::error::{Error, Result};
 
+pub(crate) use flux::{FluxConfig, T5Config, flux, t5};
 pub(crate) use flux2::{Flux2Config, Flux2VaeConfig, flux2, flux2_vae};
 pub(crate) use noise::noise;
 pub(crate) use qwen3::{Qwen3Config, qwen3};

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{divides, only, parse, read_json};
 use crate::checkpoint::Files;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The Qwen3 language model, as its `config.json` describes it.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub(crate) struct Qwen3Config {
 /// Reads `text_encoder/config.json`.
 ///
 /// # Errors
-/// [`crate::Error::File`], [`crate::Error::Config`] or [`crate::Error::Unsupported`].
+/// [`Error::File`], [`Error::Config`] or [`Error::Unsupported`].
 pub(crate) fn qwen3(files: &Files) -> Result<Qwen3Config> {
     #[derive(Deserialize)]
     struct Raw {
@@ -78,7 +78,10 @@ pub(crate) fn qwen3(files: &Files) -> Result<Qwen3Config> {
             raw.hidden_size / raw.num_attention_heads
         }
     };
-    divides(file, "2 (the channels of a rotated pair)", 2, head_width)?;
+    if !head_width.is_multiple_of(2) || head_width == 0 {
+        let reason = format!("head_dim is {head_width}, and must be a multiple of 2, the channels that turn together");
+        return Err(Error::Config { file: file.to_owned(), reason });
+    }
     Ok(Qwen3Config {
         vocabulary: raw.vocab_size,
         width: raw.hidden_size,

@@ -22,6 +22,7 @@ use crate::qwen3::Qwen3;
 use crate::reference::prepare;
 use crate::rng::Generator;
 use crate::schedule::Schedule;
+use crate::tiles;
 use crate::tokenizer::Tokens;
 use crate::trace::{Recorder, Trace, Values};
 use crate::vae::{Decoder, Encoder};
@@ -327,7 +328,9 @@ impl Velocity for Painting {
         let (rows, columns) = self.grid;
         let channels = self.model.parts.transformer.channels;
         let latents = Tensor::from_slice(latents, (1, rows, columns, channels), &self.model.device)?;
-        let picture = self.model.decoder.forward(&self.model.norm.scatter(&latents)?, Trace::none())?;
+        let decoder = |piece: &Tensor| self.model.decoder.forward(piece, Trace::none());
+        let factor = self.model.parts.vae.decoder.factor();
+        let picture = tiles::decode(&self.model.norm.scatter(&latents)?, factor, decoder)?;
         let (_, height, width, _) = picture.dims4()?;
         let values = picture.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
         Pixels::from_signed(&values, width as u32, height as u32)

@@ -4,6 +4,7 @@
 //! alone, without touching the weights, and it can load it. What a loaded model does is a [`Model`]; one picture being made is a
 //! [`Run`], which goes one denoising step at a time, so that the device's thread can take turns between several.
 
+pub mod flux;
 pub mod flux2_klein;
 pub mod stable_diffusion;
 pub mod stable_diffusion_xl;
@@ -25,6 +26,7 @@ use crate::schedule::NoiseConfig;
 
 /// Every family there is.
 pub const FAMILIES: &[Family] = &[
+    flux::FAMILY,
     flux2_klein::FAMILY,
     stable_diffusion::FAMILY,
     stable_diffusion::INPAINTING,
@@ -85,6 +87,8 @@ impl Facts {
 pub enum Guiding {
     /// Above this scale, the network is asked once more with the negative prompt.
     Above(f64),
+    /// The network is told the scale; a negative prompt does nothing.
+    Told,
     /// Nothing, and a negative prompt does nothing either.
     Nothing,
 }

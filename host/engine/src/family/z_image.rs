@@ -19,6 +19,7 @@ use crate::prompt::{ChatTokenizer, Thinking};
 use crate::qwen3::Qwen3;
 use crate::rng::Generator;
 use crate::schedule::Schedule;
+use crate::tiles;
 use crate::tokenizer::Tokens;
 use crate::trace::{Recorder, Trace, Values};
 use crate::vae::Decoder;
@@ -153,7 +154,9 @@ impl ZImage {
     /// # Errors
     /// A tensor operation that failed.
     pub fn decode(&self, latents: &Values, recorder: &Recorder) -> Result<Values> {
-        Ok(Values::of_map(&self.picture(&latents.map(&self.device)?, recorder.trace())?)?)
+        let vae = &self.parts.vae;
+        let latents = latents.map(&self.device)?.affine(vae.scaling_factor.recip(), vae.shift_factor)?;
+        Ok(Values::of_map(&self.decoder.forward(&latents, recorder.trace())?)?)
     }
 
     /// Begins a picture, telling `recorder` of what happens before the first step.
@@ -187,11 +190,6 @@ impl ZImage {
         let ids = tokens.ids.get(..tokens.used).unwrap_or(&tokens.ids);
         let states = self.text.states(ids, ids.len(), &[self.parts.text.layers - 1], trace)?;
         Ok(Tensor::cat(&states, 2)?)
-    }
-
-    fn picture(&self, latents: &Tensor, trace: Trace<'_>) -> Result<Tensor> {
-        let latents = latents.affine(self.parts.vae.scaling_factor.recip(), self.parts.vae.shift_factor)?;
-        Ok(self.decoder.forward(&latents, trace)?)
     }
 }
 
@@ -247,7 +245,10 @@ impl Velocity for Painting {
     }
 
     fn show(&self, latents: &[f32]) -> Result<Pixels> {
-        let picture = self.model.picture(&self.map(latents)?, Trace::none())?;
+        let vae = &self.model.parts.vae;
+        let latents = self.map(latents)?.affine(vae.scaling_factor.recip(), vae.shift_factor)?;
+        let decoder = |piece: &Tensor| self.model.decoder.forward(piece, Trace::none());
+        let picture = tiles::decode(&latents, vae.factor(), decoder)?;
         let (_, height, width, _) = picture.dims4()?;
         let values = picture.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
         Pixels::from_signed(&values, width as u32, height as u32)

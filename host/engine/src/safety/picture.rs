@@ -1,7 +1,6 @@
 //! A picture as CLIP's processor hands it over: the shorter side made to fit, the middle cut out, each channel evened out.
 //!
-//! The resizing is Pillow's bicubic one, which widens its filter when it makes pictures smaller and reckons in whole
-//! numbers, so that its bytes are matched exactly.
+//! The resizing is Pillow's bicubic one (`resample.rs`).
 
 use serde::Deserialize;
 
@@ -9,9 +8,7 @@ use crate::checkpoint::Files;
 use crate::config::read_json;
 use crate::error::{Error, Result};
 use crate::pixels::Pixels;
-
-/// Bits behind the point of a filter's weights.
-const PRECISION: u32 = 22;
+use crate::resample::{BICUBIC, resize};
 
 /// How pictures are prepared.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +76,7 @@ impl Preparation {
         let (short, long) = (width.min(height).max(1), width.max(height));
         let long = self.shortest * long / short;
         let (new_width, new_height) = if width <= height { (self.shortest, long) } else { (long, self.shortest) };
-        let resized = resize(picture.as_bytes(), (width, height), (new_width, new_height));
+        let resized = resize(picture.as_bytes(), (width, height), (new_width, new_height), BICUBIC);
         let (left, top) = ((new_width - self.crop) / 2, (new_height - self.crop) / 2);
         let mut values = Vec::with_capacity(self.crop * self.crop * 3);
         for row in resized.chunks(new_width * 3).skip(top).take(self.crop) {
@@ -90,70 +87,5 @@ impl Preparation {
             }
         }
         values
-    }
-}
-
-/// Resizes rows of RGB, along the rows first.
-fn resize(bytes: &[u8], (width, height): (usize, usize), (new_width, new_height): (usize, usize)) -> Vec<u8> {
-    let mut current = bytes.to_vec();
-    if new_width != width {
-        let filter = Filter::new(width, new_width);
-        let rows = current.chunks(width * 3).flat_map(|row| {
-            filter.taps.iter().flat_map(move |(first, weights)| {
-                (0..3).map(move |channel| sum(weights, |tap| row[(first + tap) * 3 + channel]))
-            })
-        });
-        current = rows.collect();
-    }
-    if new_height == height {
-        return current;
-    }
-    let (filter, line) = (Filter::new(height, new_height), new_width * 3);
-    let columns = filter.taps.iter().flat_map(|(first, weights)| {
-        let current = &current;
-        (0..line).map(move |at| sum(weights, |tap| current[(first + tap) * line + at]))
-    });
-    columns.collect()
-}
-
-fn sum(weights: &[i32], byte: impl Fn(usize) -> u8) -> u8 {
-    let half = 1i32 << (PRECISION - 1);
-    let sum = weights.iter().enumerate().fold(half, |sum, (tap, weight)| sum + weight * i32::from(byte(tap)));
-    (sum >> PRECISION).clamp(0, 255) as u8
-}
-
-/// For each new place along a side, the first old place that counts and the weights from there on.
-struct Filter {
-    taps: Vec<(usize, Vec<i32>)>,
-}
-
-impl Filter {
-    fn new(old: usize, new: usize) -> Self {
-        let scale = old as f64 / new as f64;
-        let widened = scale.max(1.0);
-        let reach = 2.0 * widened;
-        let tap = |at: usize| {
-            let middle = (at as f64 + 0.5) * scale;
-            let first = (middle - reach + 0.5).max(0.0) as usize;
-            let end = ((middle + reach + 0.5) as usize).min(old);
-            let weights: Vec<f64> =
-                (first..end).map(|place| bicubic((place as f64 - middle + 0.5) / widened)).collect();
-            let whole: f64 = weights.iter().sum();
-            let fixed = |weight: f64| {
-                let weight = weight / whole * f64::from(1u32 << PRECISION);
-                (weight + 0.5f64.copysign(weight)) as i32
-            };
-            (first, weights.into_iter().map(fixed).collect())
-        };
-        Self { taps: (0..new).map(tap).collect() }
-    }
-}
-
-fn bicubic(x: f64) -> f64 {
-    const A: f64 = -0.5;
-    match x.abs() {
-        x if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
-        x if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
-        _ => 0.0,
     }
 }
