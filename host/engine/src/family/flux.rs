@@ -19,7 +19,7 @@ use crate::nn::Rope;
 use crate::pixels::Pixels;
 use crate::prompt::TextTokenizer;
 use crate::reader::{ClipReader, Pooling, Text};
-use crate::rng::TorchGenerator;
+use crate::rng::Generator;
 use crate::schedule::Schedule;
 use crate::t5::T5;
 use crate::tiles;
@@ -101,7 +101,7 @@ fn describe(files: &Files) -> Result<Facts> {
         tasks: vec![Task::TextToImage],
         inputs: ModelInputs { images: 0, references: 0 },
         guiding,
-        options: &["schedule"],
+        options: &["loras", "rng", "schedule"],
     })
 }
 
@@ -210,7 +210,7 @@ struct Painting {
 }
 
 impl Velocity for Painting {
-    fn noise(&self, generator: &mut TorchGenerator) -> Vec<f32> {
+    fn noise(&self, generator: &mut Generator) -> Vec<f32> {
         // Drawn as a map, kept as a row of tokens of two by two latents: channel first, then row, then column.
         let (rows, columns) = self.grid;
         let channels = self.model.parts.transformer.channels;
