@@ -176,6 +176,18 @@ impl Fields {
         }
     }
 
+    /// Reads an array; in a form it is written as JSON.
+    ///
+    /// # Errors
+    /// `InvalidRequest` when it is something else.
+    pub fn list(&mut self, name: &'static str) -> Result<Option<Vec<Value>>, Error> {
+        match self.take_written(name) {
+            None => Ok(None),
+            Some(Value::Array(values)) => Ok(Some(values)),
+            Some(other) => Err(wrong_type(name, "an array", &other)),
+        }
+    }
+
     /// Notes that a field that was read has no effect, and why.
     pub fn note_ignored(&mut self, name: &str, why: &str) {
         self.notes.push(Note::about(NoteKind::Ignored, name, format!("{name} had no effect: {why}")));
@@ -205,9 +217,9 @@ impl Fields {
     fn take_written(&mut self, name: &str) -> Option<Value> {
         match (self.take(name)?, self.origin) {
             (Value::String(text), Origin::Form) => match serde_json::from_str(text.trim()) {
-                Ok(value @ (Value::Bool(_) | Value::Number(_) | Value::Object(_))) => Some(value),
+                Ok(value @ (Value::Bool(_) | Value::Number(_) | Value::Object(_) | Value::Array(_))) => Some(value),
                 Ok(Value::Null) => None,
-                Ok(Value::String(_) | Value::Array(_)) | Err(_) => Some(Value::String(text)),
+                Ok(Value::String(_)) | Err(_) => Some(Value::String(text)),
             },
             (value, Origin::Json | Origin::Form) => Some(value),
         }

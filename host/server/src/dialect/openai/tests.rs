@@ -82,6 +82,9 @@ async fn what_cannot_be_meant_is_refused_by_name() {
         (r#"{"prompt":"p","frame_count":1}"#, Some("frame_count"), "invalid_value", "from 2 to 16"),
         (r#"{"prompt":"p","frame_duration_ms":0}"#, Some("frame_duration_ms"), "invalid_value", "from 1"),
         (r#"{"prompt":"p","svg":"x"}"#, Some("svg"), "invalid_type", "an object"),
+        (r#"{"prompt":"p","clip_skip":65}"#, Some("clip_skip"), "invalid_value", "from 0 to 64"),
+        (r#"{"prompt":"p","loras":"ink"}"#, Some("loras"), "invalid_type", "an array"),
+        (r#"{"prompt":"p","vae":7}"#, Some("vae"), "invalid_type", "a string"),
         (r#"{"prompt":"p","stream":"yes"}"#, Some("stream"), "invalid_type", "true or false"),
         (r#"{"prompt":"p","partial_images":4}"#, Some("partial_images"), "invalid_value", "from 0 to 3"),
         (r#"{"prompt":"p","user":7}"#, Some("user"), "invalid_type", "a string"),
@@ -163,8 +166,9 @@ async fn what_had_no_effect_is_named() {
     let house = House::new().await;
     let many: String = (0..20).map(|n| format!(r#","f{n:02}":1"#)).collect();
     let many = format!(r#"{{"prompt":"p"{many}}}"#);
-    let rows: [(&str, &[&str]); 12] = [
+    let rows: [(&str, &[&str]); 13] = [
         (r#"{"prompt":"p"}"#, &[]),
+        (r#"{"prompt":"p","vae":"other","rng":"","loras":[{"name":"ink"}]}"#, &["loras: ignored", "vae: ignored"]),
         (r#"{"prompt":"p","user":"u","quality":"auto","moderation":"auto"}"#, &[]),
         (r#"{"prompt":"p","colour":"red"}"#, &["colour: ignored"]),
         (r#"{"prompt":"p","colour":null}"#, &[]),

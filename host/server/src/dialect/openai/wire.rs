@@ -51,7 +51,9 @@ const WORDS: &[(&str, &[&str])] = &[
 /// The most intermediate states of each picture that a stream shows.
 const MAX_PARTIAL_IMAGES: u64 = 3;
 /// The general fields that hold a whole number.
-const INTEGERS: &[(&str, u64, u64)] = &[("frame_count", 2, 16), ("frame_duration_ms", 1, 60_000)];
+const INTEGERS: &[(&str, u64, u64)] = &[("frame_count", 2, 16), ("frame_duration_ms", 1, 60_000), ("clip_skip", 0, 64)];
+/// The general fields that hold a name: a grammar, a generator of noise, a model with another autoencoder.
+const NAMES: &[&str] = &["prompt_syntax", "rng", "vae"];
 
 impl GenerationBody {
     /// Reads a body; what is left of it is unknown here, which [`Fields::finish`] notes.
@@ -141,6 +143,14 @@ fn general(fields: &mut Fields) -> Result<Vec<(&'static str, String)>, Error> {
         if let Some(number) = fields.integer(name, *least..=*most)? {
             general.push((*name, number.to_string()));
         }
+    }
+    for name in NAMES {
+        if let Some(text) = fields.text(name)?.filter(|text| !text.is_empty()) {
+            general.push((*name, Value::from(text).to_string()));
+        }
+    }
+    if let Some(loras) = fields.list("loras")? {
+        general.push(("loras", Value::Array(loras).to_string()));
     }
     if let Some(svg) = fields.object("svg")? {
         general.push(("svg", Value::Object(svg).to_string()));
