@@ -238,10 +238,11 @@ impl Download {
                 None => return Ok(None),
                 Some(Err(error)) => return Err(Failure::new(format!("the hub broke off: {error}"))),
                 // Trailers are no bytes of the file.
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(bytes) => return Ok(Some(bytes)),
-                    Err(_) => {}
-                },
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
             }
         }
     }

@@ -60,7 +60,7 @@ impl Pull {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let folder = folder(&self.options)?;
         let environment = Environment::of_process(Path::new("."))?;
-        let wish = Wish::new(&self.repository, self.file, self.variant, self.name)?;
+        let wish = Wish::new(&self.repository, self.file, self.variant, self.name.as_deref())?;
         if self.offline || environment.get("HF_HUB_OFFLINE").is_some_and(|value| value != "0") {
             return wish.must_be_in(&folder).map(|()| ExitCode::SUCCESS);
         }
@@ -87,7 +87,7 @@ impl Wish {
         repository: &str,
         file: Option<String>,
         variant: Option<String>,
-        name: Option<String>,
+        name: Option<&str>,
     ) -> Result<Self, Failure> {
         let (repository, revision) = repository.split_once('@').unwrap_or((repository, "main"));
         let is_plain = |part: &str| {
@@ -100,7 +100,7 @@ impl Wish {
             return Err(Failure::new(message).with_hint("write it as OWNER/NAME, or OWNER/NAME@REVISION"));
         };
         let stem = file.as_ref().and_then(|file| Path::new(file).file_stem()?.to_str());
-        let id = checked_name(name.as_deref().or(stem).unwrap_or(last))?.to_owned();
+        let id = checked_name(name.or(stem).unwrap_or(last))?.to_owned();
         Ok(Self { repository: repository.to_owned(), revision: revision.to_owned(), file, variant, id })
     }
 
@@ -129,8 +129,9 @@ async fn pull(hub: &Hub, wish: &Wish, folder: &Path) -> Result<String, Failure> 
     let files = wanted(&repository.files, wish.file.as_deref(), wish.variant.as_deref())?;
     let hidden = folder.join(format!(".pulling-{id}"));
     let _lock = gathering(&hidden, &repository, wish)?;
+    let source = Source { hub, repository: &wish.repository, commit: &repository.commit };
     for file in &files {
-        fetch(hub, wish, &repository.commit, file, &hidden).await?;
+        fetch(&source, file, &hidden).await?;
     }
     // One file becomes a model by itself, several become its folder.
     let is_single = !files.iter().any(|file| file == "model_index.json");
@@ -250,8 +251,15 @@ fn among(what: &str, files: &[String], is_weights: impl Fn(&str) -> bool) -> Fai
     }
 }
 
+/// Where the files of a model come from.
+struct Source<'a> {
+    hub: &'a Hub,
+    repository: &'a str,
+    commit: &'a str,
+}
+
 /// Fetches one file, from where it stopped before.
-async fn fetch(hub: &Hub, wish: &Wish, commit: &str, file: &str, hidden: &Path) -> Result<(), Failure> {
+async fn fetch(source: &Source<'_>, file: &str, hidden: &Path) -> Result<(), Failure> {
     let whole = hidden.join(file);
     if whole.is_file() {
         return Ok(());
@@ -264,7 +272,7 @@ async fn fetch(hub: &Hub, wish: &Wish, commit: &str, file: &str, hidden: &Path) 
     let mut failures = 0;
     loop {
         let before = fs::metadata(&part).map_or(0, |part| part.len());
-        match attempt(hub, wish, commit, file, &part, &bar).await {
+        match attempt(source, file, &part, &bar).await {
             Ok(()) => break,
             Err(Outcome::Broken(failure)) => {
                 let came = fs::metadata(&part).map_or(0, |part| part.len()) > before;
@@ -295,18 +303,12 @@ enum Outcome {
     Refused(Failure),
 }
 
-async fn attempt(
-    hub: &Hub,
-    wish: &Wish,
-    commit: &str,
-    file: &str,
-    part: &Path,
-    bar: &ProgressBar,
-) -> Result<(), Outcome> {
+async fn attempt(source: &Source<'_>, file: &str, part: &Path, bar: &ProgressBar) -> Result<(), Outcome> {
     let disk = |error: std::io::Error| Outcome::Refused(failed("written", part, &error));
     let mut kept = File::options().create(true).truncate(false).read(true).write(true).open(part).map_err(disk)?;
     let have = kept.seek(SeekFrom::End(0)).map_err(disk)?;
-    let mut download = hub.download(&wish.repository, commit, file, have).await.map_err(|missed| match missed {
+    let coming = source.hub.download(source.repository, source.commit, file, have).await;
+    let mut download = coming.map_err(|missed| match missed {
         Missed::Way(failure) => Outcome::Broken(failure),
         Missed::Answer(failure) => Outcome::Refused(failure),
     })?;
