@@ -172,8 +172,10 @@ fn file_that_is_none_or_too_long_or_somebody_elses_is_not_read() {
     let kept = Kept::new("private");
     let path = kept.store(ONE);
     let length = fs::metadata(&path).unwrap().len();
-    assert_eq!(read_private(&path, length).unwrap().len() as u64, length);
-    let refused = |path: &Path, most| read_private(path, most).unwrap_err().to_string();
+    let mut bytes = vec![7; 3];
+    read_private(&path, length, &mut bytes).unwrap();
+    assert_eq!(bytes, fs::read(&path).unwrap(), "what was in the buffer before is gone");
+    let refused = |path: &Path, most| read_private(path, most, &mut Vec::new()).unwrap_err().to_string();
     assert!(refused(&path, length - 1).ends_with(&format!("more than {}", length - 1)));
     assert_eq!(refused(&kept.cache.folder, length), "it is no file");
     let metadata = fs::metadata(&path).unwrap();

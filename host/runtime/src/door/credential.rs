@@ -190,7 +190,7 @@ mod tests {
 
     const HEAD: &str = "[plugin]\nid = \"p\"\nversion = \"0.1.0\"\nkind = \"adapter\"\n";
     const TAIL: &str = "[network]\norigins = [\"https://a.com\", \"operator\"]\n[[credential]]\nname = \"key\"\n\
-                        header = \"x-key\"\norigins = [\"operator\"]\n";
+                        header = \"x-key\"\n";
 
     /// With this in the vault, and what settings name.
     fn credentials(value: &str, named: &[&str]) -> Result<Credentials, Refusal> {
@@ -213,17 +213,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_tied_to_the_operators_origins_does_not_go_to_those_of_the_manifest() {
-        let credentials = credentials("sesame", &["key"]).unwrap();
-        let lend = |url: &str| credentials.lend("key", &Url::parse(url).unwrap());
-        assert!(lend("http://comfy.lan:8188/").is_ok());
-        assert!(matches!(lend("https://a.com/"), Err(DoorError::Elsewhere { .. })));
-    }
-
-    #[test]
     fn header_of_a_credential_is_marked_as_one_that_nobody_prints() {
         let credentials = credentials("sesame", &["key"]).unwrap();
-        let (injection, value) = credentials.lend("key", &Url::parse("http://comfy.lan/").unwrap()).unwrap();
+        let (injection, value) = credentials.lend("key").unwrap();
         let Placed::Header(_, value) = place("key", injection, &value).unwrap() else { panic!("it is a header") };
         assert!(value.is_sensitive());
     }
