@@ -5,8 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::exponential::{self, Point, Rule};
-use super::{EVERY_SPACING_FROM_LINSPACE, Path, Sampler, SamplerKind, Solves, Walk};
+use super::{EVERY_SPACING_FROM_LINSPACE, Path, Point, Rule, Sampler, SamplerKind, Solves, Walk, exponential_path};
 use crate::error::Result;
 use crate::schedule::{BetaCurve, Schedule};
 
@@ -71,7 +70,7 @@ struct Multistep {
 fn begin(schedule: &Schedule, walk: &Walk, order: usize, rule: Rule) -> Result<Box<dyn Sampler>> {
     let config = schedule.config();
     let rounds = config.beta_curve != BetaCurve::SquaredCosine;
-    let (path, points) = exponential::path(schedule, walk, walk.spacing, rounds)?;
+    let (path, points) = exponential_path(schedule, walk, walk.spacing, rounds)?;
     let ends_lower = config.solver.lower_order_final.unwrap_or(true) && walk.steps < 15;
     Ok(Box::new(Multistep {
         path,

@@ -4,8 +4,9 @@
 //! its own (`brownian.rs`), by the seed that the model's file gives, else 0: so it is the same for every picture, and does not depend
 //! on the number of steps. The network is asked twice for each level but the last.
 
-use super::brownian::BrownianPath;
-use super::{EVERY_SPACING_FROM_LINSPACE, Mix, Path, Sampler, SamplerKind, Solves, Walk, left_out, levels_to_clean};
+use super::{
+    BrownianPath, EVERY_SPACING_FROM_LINSPACE, Mix, Path, Sampler, SamplerKind, Solves, Walk, left_out, levels_to_clean,
+};
 use crate::error::Result;
 use crate::schedule::Schedule;
 

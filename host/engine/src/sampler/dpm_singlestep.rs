@@ -2,8 +2,7 @@
 //!
 //! Defined by diffusers' `DPMSolverSinglestepScheduler` of second order. A run that ends without noise ends with a step of its own.
 
-use super::exponential::{self, Point, Rule};
-use super::{Path, Sampler, SamplerKind, Solves, Walk};
+use super::{Path, Point, Rule, Sampler, SamplerKind, Solves, Walk, exponential_path};
 use crate::error::Result;
 use crate::schedule::{Schedule, Spacing};
 
@@ -31,7 +30,7 @@ struct Singlestep {
 
 fn begin(schedule: &Schedule, walk: &Walk) -> Result<Box<dyn Sampler>> {
     let config = schedule.config();
-    let (path, points) = exponential::path(schedule, walk, Spacing::Linspace, true)?;
+    let (path, points) = exponential_path(schedule, walk, Spacing::Linspace, true)?;
     let ends_alone =
         config.solver.lower_order_final.unwrap_or(false) || !config.ends_at_sigma_min || !walk.steps.is_multiple_of(2);
     let rule = Rule { is_stochastic: false, is_heun: config.solver.is_heun };

@@ -24,7 +24,12 @@ impl Point {
 }
 
 /// The path of a run, and its levels with the one where it ends.
-pub(super) fn path(schedule: &Schedule, walk: &Walk, spacing: Spacing, rounds: bool) -> Result<(Path, Vec<Point>)> {
+pub(super) fn exponential_path(
+    schedule: &Schedule,
+    walk: &Walk,
+    spacing: Spacing,
+    rounds: bool,
+) -> Result<(Path, Vec<Point>)> {
     let timesteps = schedule.inner_timesteps(walk.steps, spacing)?;
     let levels = schedule.inner_sigmas(&timesteps, walk.curve, rounds);
     let points: Vec<Point> = levels.sigmas.iter().map(|sigma| Point::of_sigma(*sigma)).collect();

@@ -30,6 +30,7 @@ use crate::error::{Error, Result};
 use crate::schedule::{Curve, Levels, NoiseConfig, Schedule, Spacing};
 
 pub use brownian::BrownianPath;
+use exponential::{Point, Rule, exponential_path};
 pub use names::{choose, names, schedule_names};
 pub use path::{Mix, Path};
 

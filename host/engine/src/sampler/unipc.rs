@@ -5,8 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::exponential::{self, Point};
-use super::{EVERY_SPACING_FROM_LINSPACE, Path, Sampler, SamplerKind, Solves, Walk};
+use super::{EVERY_SPACING_FROM_LINSPACE, Path, Point, Sampler, SamplerKind, Solves, Walk, exponential_path};
 use crate::error::Result;
 use crate::schedule::Schedule;
 
@@ -38,7 +37,7 @@ struct UniPc {
 
 fn begin(schedule: &Schedule, walk: &Walk) -> Result<Box<dyn Sampler>> {
     let solver = &schedule.config().solver;
-    let (path, points) = exponential::path(schedule, walk, walk.spacing, true)?;
+    let (path, points) = exponential_path(schedule, walk, walk.spacing, true)?;
     let order = solver.order.clamp(1, MOST);
     let history = VecDeque::with_capacity(order);
     Ok(Box::new(UniPc { path, points, order, is_plain: solver.is_plain, history, last: None }))

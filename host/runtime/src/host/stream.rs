@@ -74,6 +74,8 @@ impl Response {
             }
             let Some(part) = self.incoming.chunk(&self.door).await? else { return Ok(None) };
             self.stream.pending = part;
+            // Before it is taken apart, or an event that comes in one part would never count.
+            self.stream.count()?;
         }
     }
 
