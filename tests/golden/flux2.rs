@@ -108,7 +108,7 @@ fn whole_runs_leave_what_diffusers_leaves() {
     let begin = |recipe, count| model().begin_with(recipe, &references(&golden, count), &Recorder::default()).unwrap();
     agrees(begin(&recipe, 0), "plain", &golden);
     agrees(begin(&recipe, 2), "edit", &golden);
-    let mut sized = recipe.clone();
+    let mut sized = recipe;
     sized.size = (80, 68);
     agrees(begin(&sized, 1), "edit-sized", &golden);
 }
