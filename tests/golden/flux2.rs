@@ -105,7 +105,8 @@ fn a_picture_is_scaled_to_the_last_bit_as_python_programs_scale() {
 #[test]
 fn whole_runs_leave_what_diffusers_leaves() {
     let (golden, recipe) = (golden(), recipe(MODEL, &folder(MODEL)));
-    let begin = |recipe, count| model().begin_with(recipe, &references(&golden, count), &Recorder::default()).unwrap();
+    let begin =
+        |recipe: &Recipe, count| model().begin_with(recipe, &references(&golden, count), &Recorder::default()).unwrap();
     agrees(begin(&recipe, 0), "plain", &golden);
     agrees(begin(&recipe, 2), "edit", &golden);
     let mut sized = recipe;
