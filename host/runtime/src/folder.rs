@@ -62,7 +62,7 @@ fn inode(_: &Metadata) -> (u64, i64, i64) {
 }
 
 /// What a folder holds.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Listing {
     /// The candidates by their path within the folder.
     pub(crate) candidates: BTreeMap<String, Candidate>,
@@ -85,6 +85,28 @@ pub(crate) fn scan(root: &Path) -> io::Result<Listing> {
                 listing.folders.push(path.clone());
             }
             listing.candidates.extend(folder_candidate(&inside, &path).map(|found| (name, found)));
+        }
+    }
+    Ok(listing)
+}
+
+/// The most that a folder is looked through again because something was missing.
+const MOST_AGAIN: usize = 3;
+
+/// Looks until what is missing is missing twice: a file that is renamed while the folder is read may be seen under neither of
+/// its names, and is not gone.
+pub(crate) fn steady(
+    mut look: impl FnMut() -> io::Result<Listing>,
+    lacks: impl Fn(&Listing) -> bool,
+) -> io::Result<Listing> {
+    let mut listing = look()?;
+    for _ in 0..MOST_AGAIN {
+        if !lacks(&listing) {
+            break;
+        }
+        let before = std::mem::replace(&mut listing, look()?);
+        if before.candidates == listing.candidates {
+            break;
         }
     }
     Ok(listing)
@@ -240,5 +262,42 @@ mod tests {
         assert_eq!(settling.observe("a", &stamp(2), after(115)), QUIET);
         settling.keep(&Listing::default());
         assert_eq!(settling.observe("a", &stamp(2), after(200)), Duration::ZERO);
+    }
+
+    #[test]
+    fn file_that_is_renamed_while_the_folder_is_read_is_not_gone() {
+        let root = folder("steady");
+        write(root.join("before.wasm"));
+        let with_it = scan(&root).unwrap();
+        let mut under_neither_name = vec![with_it.clone(), Listing::default()];
+        let mut looks = 0;
+        let look = || {
+            looks += 1;
+            Ok(under_neither_name.pop().unwrap_or_default())
+        };
+        let lacks = |listing: &Listing| listing.candidates.is_empty();
+        assert_eq!(steady(look, lacks).unwrap().candidates, with_it.candidates);
+        assert_eq!(looks, 2);
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn file_that_is_missing_twice_is_gone_and_nobody_looks_for_ever() {
+        let mut looks = 0;
+        let nothing = || {
+            looks += 1;
+            Ok(Listing::default())
+        };
+        assert!(steady(nothing, |_| true).unwrap().candidates.is_empty());
+        assert_eq!(looks, 2);
+        let root = folder("restless");
+        let mut looks = 0;
+        let restless = || {
+            looks += 1;
+            write(root.join(format!("{looks}.wasm")));
+            scan(&root)
+        };
+        assert_eq!(steady(restless, |_| true).unwrap().candidates.len(), 1 + MOST_AGAIN);
+        fs::remove_dir_all(&root).unwrap();
     }
 }

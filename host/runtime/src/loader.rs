@@ -17,7 +17,7 @@ use crate::ahead::{Ahead, Reading};
 use crate::compile::Compilations;
 use crate::drain::Drain;
 use crate::files::Files;
-use crate::folder::{Candidate, Listing, PATIENCE, QUIET, Settling, scan};
+use crate::folder::{Candidate, Listing, PATIENCE, QUIET, Settling, scan, steady};
 use crate::life::Event;
 use crate::manifest::Manifest;
 use crate::operate::Orders;
@@ -119,7 +119,10 @@ impl Loader {
 
     /// Brings every slot up to the folder and the settings; tells whether nothing is left to wait for.
     fn look(&mut self) -> bool {
-        let listing = match scan(&self.folder) {
+        let lacks = |listing: &Listing| {
+            self.slots.iter().any(|(key, slot)| !slot.is_gone() && !listing.candidates.contains_key(key))
+        };
+        let listing = match steady(|| scan(&self.folder), lacks) {
             Ok(listing) => listing,
             Err(error) => {
                 tracing::warn!(folder = %self.folder.display(), error = %error, "the plugins folder cannot be read");
