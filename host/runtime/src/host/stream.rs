@@ -64,6 +64,8 @@ impl Response {
     /// The next event, however long within the host's limit; nothing at the end of the stream.
     pub(super) async fn next_event(&mut self) -> Result<Option<Event>, Failure> {
         loop {
+            // Before it is taken apart, or an event that comes in one part would never count; and again for whoever asks again.
+            self.stream.count()?;
             let Stream { pending, parser, most, .. } = &mut self.stream;
             let event = parser.next(pending).map_err(|TooLong| {
                 Failure::new(ErrorKind::LimitExceeded, format!("the answer has an event of more than {most} bytes"))
@@ -74,8 +76,6 @@ impl Response {
             }
             let Some(part) = self.incoming.chunk(&self.door).await? else { return Ok(None) };
             self.stream.pending = part;
-            // Before it is taken apart, or an event that comes in one part would never count.
-            self.stream.count()?;
         }
     }
 
